@@ -1,0 +1,1 @@
+"""Neutral machinery: config, training loop, checkpoints, scans. Imports nothing of ours."""

@@ -1,0 +1,1 @@
+"""The Amazon sets of the catalogue."""

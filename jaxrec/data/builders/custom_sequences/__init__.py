@@ -1,0 +1,1 @@
+"""Interactions of one's own."""

@@ -1,0 +1,1 @@
+"""The Yelp set of the catalogue."""
