@@ -1,0 +1,1 @@
+"""Benchmarks of jaxrec against its peers: `python -m benchmarks.<name> [--quick]`."""
