@@ -1,1 +1,2 @@
-"""Neutral machinery: config, training loop, checkpoints, scans. Imports nothing of ours."""
+"""Neutral machinery: config, training loop, checkpoints, scans. Imports nothing of
+ours."""

@@ -1,0 +1,44 @@
+"""One writer per directory: a lock that goes away with the process, however it ends."""
+
+import fcntl
+import os
+from pathlib import Path
+
+from absl import logging
+
+LOCK_FILE = ".lock"
+
+
+class DirectoryLock:
+    """The lock of a directory, held by this process until `close`.
+
+    Args:
+        directory: Is made if absent.
+
+    Raises:
+        ValueError: If another process has the lock. (This process may take it again.)
+    """
+
+    def __init__(self, directory: Path):
+        self._descriptor: int | None = None
+        directory.mkdir(parents=True, exist_ok=True)
+        self._descriptor = os.open(directory / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            fcntl.lockf(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError):
+            self.close()
+            raise ValueError(
+                f"another process is writing to {directory}: wait for it to end, or "
+                "use another --workdir"
+            ) from None
+        except OSError as error:  # a file system without locks
+            logging.warning("%s cannot be locked: %s", directory, error)
+
+    def close(self) -> None:
+        """Gives the lock back."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    def __del__(self):
+        self.close()

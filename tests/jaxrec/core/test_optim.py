@@ -1,0 +1,152 @@
+"""Schedules and optimisers against their formulas in float64."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from jaxrec.core.optim import make_optimiser, make_schedule, path_names
+
+CONFIG = {
+    "name": "adamw",
+    "lr": 0.01,
+    "schedule": "constant",
+    "warmup": 0,
+    "final_lr": 0.0,
+    "weight_decay": 0.1,
+    "b1": 0.9,
+    "b2": 0.99,
+    "eps": 1e-9,
+    "clip_norm": 5.0,
+}
+
+
+def rates(steps, **options):
+    schedule = make_schedule(CONFIG | options, steps)
+    return [float(schedule(step)) for step in range(steps + 1)]
+
+
+def test_constant_schedule_with_and_without_warmup():
+    assert rates(3) == pytest.approx([0.01] * 4)
+    assert rates(6, warmup=4) == pytest.approx(
+        [0, 0.0025, 0.005, 0.0075, 0.01, 0.01, 0.01]
+    )
+
+
+def test_linear_schedule():
+    assert rates(4, schedule="linear", final_lr=0.002) == pytest.approx(
+        [0.01, 0.008, 0.006, 0.004, 0.002]
+    )
+
+
+def test_cosine_schedule_after_warmup():
+    got = rates(12, schedule="cosine", warmup=2, final_lr=0.001)
+    cosine = [0.5 * (1 + math.cos(math.pi * k / 10)) for k in range(11)]
+    assert got == pytest.approx([0, 0.005, *(0.001 + 0.009 * c for c in cosine)])
+
+
+def trained(config, params, gradients, decayed):
+    """Parameters after one update with each of `gradients`."""
+    optimiser = make_optimiser(config, len(gradients), decayed)
+    state = optimiser.init(params)
+    update = jax.jit(optimiser.update)
+    for gradient in gradients:
+        updates, state = update(gradient, state, params)
+        params = optax.apply_updates(params, updates)
+    return params
+
+
+def draw(steps):
+    rng = np.random.default_rng(0)
+
+    def tree():
+        return {
+            "kernel": rng.normal(size=(3, 4)).astype(np.float32),
+            "norm": {"scale": rng.normal(size=4).astype(np.float32)},
+        }
+
+    params = jax.tree.map(jnp.asarray, tree())
+    # Norms around 4: some gradients are clipped at 5 and some are not.
+    return params, [tree() for _ in range(steps)]
+
+
+def is_kernel(path):
+    return path == ("kernel",)
+
+
+def test_adamw_is_clip_then_decoupled_decay_then_adam():
+    params, gradients = draw(5)
+    norms = [
+        math.sqrt(sum(float((leaf.astype(float) ** 2).sum()) for leaf in leaves))
+        for leaves in map(jax.tree.leaves, gradients)
+    ]
+    assert min(norms) < CONFIG["clip_norm"] / 1.5 < max(norms)
+    config = CONFIG | {"clip_norm": CONFIG["clip_norm"] / 1.5}
+    got = trained(config, params, gradients, is_kernel)
+
+    for name, wanted in [("kernel", params["kernel"]), ("scale", params["norm"])]:
+        decays = name == "kernel"
+        wanted = np.float64(wanted if decays else wanted["scale"])
+        first, second = np.zeros_like(wanted), np.zeros_like(wanted)
+        for step, (gradient, norm) in enumerate(zip(gradients, norms, strict=True), 1):
+            gradient = gradient["kernel"] if decays else gradient["norm"]["scale"]
+            gradient = np.float64(gradient) * min(1, config["clip_norm"] / norm)
+            first = 0.9 * first + 0.1 * gradient
+            second = 0.99 * second + 0.01 * gradient**2
+            adam = (first / (1 - 0.9**step)) / (
+                np.sqrt(second / (1 - 0.99**step)) + 1e-9
+            )
+            wanted = wanted * (1 - 0.01 * 0.1 * decays) - 0.01 * adam
+        result = got["kernel"] if decays else got["norm"]["scale"]
+        np.testing.assert_allclose(result, wanted, rtol=0, atol=2e-6)
+
+
+def test_sgd_follows_the_schedule():
+    params, gradients = draw(3)
+    config = CONFIG | {
+        "name": "sgd",
+        "schedule": "linear",
+        "weight_decay": 0.0,
+        "clip_norm": 0.0,
+    }
+    got = trained(config, params, gradients, is_kernel)
+    wanted = params["kernel"]
+    for rate, gradient in zip((0.01, 0.02 / 3, 0.01 / 3), gradients, strict=True):
+        wanted = wanted - rate * gradient["kernel"]
+    np.testing.assert_allclose(got["kernel"], wanted, rtol=1e-6)
+
+
+def test_adam_is_adamw_without_decay():
+    params, gradients = draw(3)
+    plain = CONFIG | {"weight_decay": 0.0}
+    got = trained(plain | {"name": "adam"}, params, gradients, is_kernel)
+    wanted = trained(plain, params, gradients, is_kernel)
+    jax.tree.map(np.testing.assert_array_equal, got, wanted)
+
+
+def test_decay_sees_the_path_of_every_leaf():
+    seen = []
+    params = {"a": {"b": jnp.ones(2)}, "c": [jnp.ones(1), jnp.ones(1)]}
+    make_optimiser(CONFIG, 1, lambda path: bool(seen.append(path))).init(params)
+    assert set(seen) == {("a", "b"), ("c", "0"), ("c", "1")}
+    (path, _), *_ = jax.tree_util.tree_leaves_with_path(params)
+    assert path_names(path) == ("a", "b")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"name": "adanw"}, "optim.name: 'adanw' is unknown, nearest is 'adamw'"),
+        (
+            {"schedule": "cosin"},
+            "optim.schedule: 'cosin' is unknown, nearest is 'cosine'",
+        ),
+        ({"name": "adam"}, "optim.weight_decay=0.1: adam has no decay"),
+    ],
+)
+def test_what_cannot_be_is_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        make_optimiser(CONFIG | options, 10, is_kernel)
