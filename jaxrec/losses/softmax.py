@@ -1,0 +1,201 @@
+"""Full softmax cross-entropy over a large catalogue without holding its logits.
+
+The plain loss keeps (n, v) logits for the backward pass; with 57,000 items that is the
+whole memory of the machine. Here positions are taken in blocks: a block's logits, their
+log-sum-exp **and the gradients** are made at once while they sit in the cache, because
+the loss is a scalar and its gradient with respect to each logit is known in the forward
+pass (softmax minus one-hot, times the weight). The backward pass only scales what was
+stored. Three matrix products in all, none repeated, O(chunk * v) memory.
+
+For very large v a block's logits are themselves too many; then the catalogue is blocked
+too, with an online log-sum-exp and one repeated product (`catalogue_chunk`).
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+
+
+def softmax_ce(
+    x: jax.Array,
+    table: jax.Array,
+    bias: jax.Array,
+    labels: jax.Array,
+    weights: jax.Array,
+) -> jax.Array:
+    """The plain form: sum over positions of -w log softmax(x E^T + b)[label]."""
+    logits = jnp.einsum("nd,vd->nv", x, table) + bias
+    logprob = jax.nn.log_softmax(logits)
+    return -(weights * jnp.take_along_axis(logprob, labels[:, None], 1)[:, 0]).sum()
+
+
+def linear_softmax_ce(
+    x: jax.Array,
+    table: jax.Array,
+    bias: jax.Array,
+    labels: jax.Array,
+    weights: jax.Array,
+    chunk: int = 512,
+    catalogue_chunk: int = 0,
+) -> jax.Array:
+    """Sum over positions of -w log softmax(x E^T + b)[label], in blocks.
+
+    Args:
+      x: (n, d), float32 or bfloat16; products run in this dtype, sums in float32.
+      table: (v, d).
+      bias: (v,).
+      labels: (n,) int32 in [0, v).
+      weights: (n,); 0 leaves a position out.
+      chunk: positions per block; n is padded to a multiple with weight 0.
+      catalogue_chunk: items per block; 0 takes the whole catalogue at once.
+
+    Returns:
+      Scalar, the weighted sum (divide by the sum of weights after summing over
+      devices).
+    """
+    arrays = (x, table, bias, labels, weights)
+    x, table, bias, labels, weights = map(jnp.asarray, arrays)
+    n = x.shape[0]
+    chunk = min(chunk, n)
+    padding = -n % chunk
+    if padding:
+        x = jnp.pad(x, ((0, padding), (0, 0)))
+        labels = jnp.pad(labels, (0, padding))
+        weights = jnp.pad(weights, (0, padding))
+    if catalogue_chunk and catalogue_chunk < table.shape[0]:
+        return _blocked_catalogue(
+            x, table, bias, labels, weights, chunk, catalogue_chunk
+        )
+    return _fused(x, table, bias, labels, weights.astype(_wide(x)), chunk)
+
+
+def _wide(x):
+    """The dtype of sums: float32, or float64 when that is what comes in."""
+    return jnp.promote_types(x.dtype, jnp.float32)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(5,))
+def _fused(x, table, bias, labels, weights, chunk):
+    def body(total, block):
+        xs, ys, ws = block
+        each, _, _ = _block_losses(xs, ys, table, bias)
+        return total + (ws * each).sum(), None
+
+    return jax.lax.scan(
+        body, _scalar_like(weights), _blocks(x, labels, weights, chunk)
+    )[0]
+
+
+def _scalar_like(weights):
+    """A zero that varies over the same manual mesh axes as `weights`."""
+    return weights[0] * 0
+
+
+def _blocks(x, labels, weights, chunk):
+    def split(a):
+        return a.reshape(-1, chunk, *a.shape[1:])
+
+    return split(x), split(labels), split(weights)
+
+
+def _block_losses(x, labels, table, bias):
+    table = table.astype(x.dtype)
+    logits = jnp.einsum("nd,vd->nv", x, table, preferred_element_type=_wide(x))
+    logits = logits + bias
+    top = logits.max(1, keepdims=True)
+    exp = jnp.exp(logits - top)
+    total = exp.sum(1)
+    # A row product instead of a gather from the logits: cheaper and never wrong where
+    # the logits are sharded over the catalogue.
+    label = (
+        jnp.einsum("nd,nd->n", x, table[labels], preferred_element_type=_wide(x))
+        + bias[labels]
+    )
+    return jnp.log(total) + top[:, 0] - label, exp, total
+
+
+def _fused_forward(x, table, bias, labels, weights, chunk):
+    wide = _wide(x)
+
+    def body(carry, block):
+        total, d_table, d_bias = carry
+        xs, ys, ws = block
+        each, exp, normaliser = _block_losses(xs, ys, table, bias)
+        # d loss / d logits = w (softmax - onehot). The one-hot part is subtracted by
+        # row, so the (chunk, v) array is written once and read twice.
+        probability = exp * (ws / normaliser)[:, None]
+        d_bias = d_bias + probability.sum(0)
+        d_bias = d_bias.at[ys].add(-ws)
+        probability = probability.astype(xs.dtype)
+        d_x = jnp.einsum(
+            "nv,vd->nd",
+            probability,
+            table.astype(xs.dtype),
+            preferred_element_type=wide,
+        )
+        d_x = d_x - ws[:, None] * table[ys]
+        d_table = d_table + jnp.einsum(
+            "nv,nd->vd", probability, xs, preferred_element_type=wide
+        )
+        d_table = d_table.at[ys].add(-ws[:, None] * xs.astype(wide))
+        return (total + (ws * each).sum(), d_table, d_bias), (d_x, each)
+
+    zero = _scalar_like(weights)
+    carry = (zero, table.astype(wide) * 0 + zero, bias * 0 + zero)
+    blocks = _blocks(x, labels, weights, chunk)
+    (total, d_table, d_bias), (d_x, each) = jax.lax.scan(body, carry, blocks)
+    d_x = d_x.reshape(x.shape).astype(x.dtype)
+    d_table, d_bias = d_table.astype(table.dtype), d_bias.astype(bias.dtype)
+    return total, (d_x, d_table, d_bias, each.reshape(-1))
+
+
+def _fused_backward(chunk, stored, cotangent):
+    d_x, d_table, d_bias, d_weights = ((d * cotangent).astype(d.dtype) for d in stored)
+    return d_x, d_table, d_bias, None, d_weights
+
+
+_fused.defvjp(_fused_forward, _fused_backward)
+
+
+def _blocked_catalogue(x, table, bias, labels, weights, chunk, catalogue_chunk):
+    """Blocks over positions and items; the backward pass makes logits again."""
+    wide = _wide(x)
+    v = table.shape[0]
+    padding = -v % catalogue_chunk
+    rows = jnp.pad(table, ((0, padding), (0, 0))).reshape(
+        -1, catalogue_chunk, x.shape[1]
+    )
+    columns = jnp.pad(bias, (0, padding), constant_values=-jnp.inf)
+    columns = columns.reshape(-1, catalogue_chunk)
+
+    @jax.checkpoint
+    def log_normaliser(xs):
+        @jax.checkpoint
+        def inner(running, block):
+            part, part_bias = block
+            logits = jnp.einsum(
+                "nd,vd->nv", xs, part.astype(xs.dtype), preferred_element_type=wide
+            )
+            return jnp.logaddexp(
+                running, jax.nn.logsumexp(logits + part_bias, axis=1)
+            ), None
+
+        start = jnp.full_like(xs[:, 0], -jnp.inf, dtype=wide)
+        return jax.lax.scan(inner, start, (rows, columns))[0]
+
+    def body(total, block):
+        xs, ys, ws = block
+        label = (
+            jnp.einsum(
+                "nd,nd->n",
+                xs,
+                table[ys].astype(xs.dtype),
+                preferred_element_type=wide,
+            )
+            + bias[ys]
+        )
+        return total + (ws * (log_normaliser(xs) - label)).sum(), None
+
+    zero = _scalar_like(weights.astype(wide))
+    return jax.lax.scan(body, zero, _blocks(x, labels, weights, chunk))[0]
