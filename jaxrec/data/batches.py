@@ -132,9 +132,9 @@ class Batches:
         """The batch of a 0-based step.
 
         Returns:
-          tokens, labels, segments, each (rows, length) int32, and row (rows,) int32, the
-          global row number, from which per-row dropout keys are made. Labels are 0 where
-          there is no target.
+          tokens, labels, segments, each (rows, length) int32, and row (rows,) int32,
+          the global row number, from which per-row dropout keys are made. Labels are 0
+          where there is no target.
         """
         epoch, position = self.locate(step)
         windows, rows, columns = self._plan(epoch)[position]

@@ -13,8 +13,9 @@ def load(config: Mapping[str, Any]) -> Split:
 
     Args:
         config: The data section of a config: a mapping or ConfigDict with the keys of
-            `jaxrec.data.options.DataOptions`, or, when its name is "synthetic", those
-            of `jaxrec.data.synthetic`. Keys that are None or "" count as unset.
+            `jaxrec.data.options.DataOptions`, or, when its name is "synthetic" or
+            "walks", those of `jaxrec.data.synthetic` or `jaxrec.data.walks`. Keys that
+            are None or "" count as unset.
 
     Returns:
         The split. Its arrays are memory-mapped and read-only where preprocessing
@@ -31,6 +32,10 @@ def load(config: Mapping[str, Any]) -> Split:
         from jaxrec.data import synthetic
 
         return synthetic.load(config)
+    if name == "walks":
+        from jaxrec.data import walks
+
+        return walks.load(config)
     entry = catalog.entry_of(name)
     settled = options.from_config(config, entry.preset)
     sequences = preprocess(storage.open_raw(settled), settled)
