@@ -1,0 +1,99 @@
+"""Pieces that configs share, as functions that return dicts."""
+
+from ml_collections.config_dict import placeholder
+
+
+def data(name: str, **overrides) -> dict:
+    """Where the interactions come from and how they become sequences."""
+    return {
+        "name": name,  # a name of the catalogue, or "custom"
+        "path": "",  # data directory; for "custom" the file
+        "titles": "",  # file with item titles; "" is the catalogue's own
+        "cache": "",  # where prepared arrays are kept; "" is the user's cache
+        "format": "auto",
+        "columns": {"user": "", "item": "", "time": "", "rating": ""},
+        # A preset fills the keys that are not set here, explicit ones win.
+        "preset": "",
+        "min_rating": placeholder(float),
+        "min_user_events": placeholder(int),
+        "min_item_events": placeholder(int),
+        "core": "",
+        "dedup": "",
+        "order": "",
+        "ties": "",
+        "split": "leave_one_out",
+        "min_length": 3,
+        "valid_fraction": 0.1,
+        "test_fraction": 0.1,
+        **overrides,
+    }
+
+
+def synthetic(**overrides) -> dict:
+    """A world of drifting interests whose best possible prediction is known."""
+    return {
+        "name": "synthetic",
+        "users": 4000,
+        "items": 1000,
+        "clusters": 32,
+        "memberships": 2,
+        "zipf": 0.8,
+        "stickiness": 0.8,
+        "drift": 0.8,
+        "successor": 0.1,
+        "noise": 0.05,
+        "events_min": 20,
+        "events_max": 60,
+        "seed": 0,
+        **overrides,
+    }
+
+
+def optim(**overrides) -> dict:
+    """AdamW as in the released LRURec."""
+    return {
+        "name": "adamw",
+        "lr": 1e-3,
+        "schedule": "constant",
+        "warmup": 0,
+        "final_lr": 0.0,
+        "weight_decay": 0.01,
+        "b1": 0.9,
+        "b2": 0.999,
+        "eps": 1e-9,
+        "clip_norm": 5.0,
+        **overrides,
+    }
+
+
+def train(**overrides) -> dict:
+    """How long, how often, and what decides which parameters are best."""
+    return {
+        "steps": 1000,
+        "log_every": 50,
+        "eval_every": 500,
+        "save_every": 500,
+        "eval_first": False,
+        "monitor": "recall@10",
+        "patience": 10,  # evaluations without improvement; 0 never stops early
+        **overrides,
+    }
+
+
+def evaluation(**overrides) -> dict:
+    """Full ranking as in the released LRURec: the model's window is masked."""
+    return {
+        "mask": "window",
+        "ties": "optimistic",
+        "repeat_targets": "keep",
+        "batch": 256,
+        "max_users": 0,  # rank only this many targets a part, drawn at random; 0 is all
+        "sampled_negatives": 0,  # also rank among this many; 0 does not
+        "floors": True,
+        **overrides,
+    }
+
+
+def parallel(**overrides) -> dict:
+    """Devices: `mode` jit or pmap, `model` shards of the item table, micro-batches."""
+    return {"mode": "jit", "model": 1, "micro": 1, **overrides}

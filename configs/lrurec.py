@@ -1,0 +1,119 @@
+"""LRURec (Yue et al., WSDM 2024): linear recurrent units for sequential recommendation.
+
+    python -m jaxrec.main --config=configs/lrurec.py --workdir=runs/first
+    python -m jaxrec.main --config=configs/lrurec.py:ml1m --workdir=runs/ml1m
+
+The argument after the colon names the data: synthetic (the default, no download), ml1m,
+ml100k, beauty, toys, games, yelp, beauty_sasrec, games2018, xlong (generated at the
+scale of XLong) or custom with --config.data.path=FILE.
+"""
+
+import os
+import sys
+
+from ml_collections import ConfigDict
+
+from jaxrec.core.config import nearest
+
+sys.path.insert(0, os.path.dirname(__file__))
+import common  # noqa: E402
+
+# What differs between data sets: window, dropout of both kinds, steps, evaluations.
+# Windows, dropout and selection on validation Recall@10 are the paper's; the number of
+# steps and the cosine decay of the learning rate are ours.
+_DATA = {
+    "ml1m": {"length": 200, "dropout": 0.2, "steps": 3500, "every": 500},
+    "ml100k": {"length": 200, "dropout": 0.2, "steps": 400, "every": 20},
+    "beauty": {"length": 50, "dropout": 0.5, "steps": 5000, "every": 250},
+    "toys": {"length": 50, "dropout": 0.5, "steps": 5000, "every": 250},
+    "games": {"length": 50, "dropout": 0.6, "steps": 8000, "every": 500},
+    "yelp": {"length": 50, "dropout": 0.5, "steps": 5000, "every": 250},
+    "beauty_sasrec": {"length": 50, "dropout": 0.5, "steps": 8000, "every": 500},
+    "games2018": {"length": 50, "dropout": 0.5, "steps": 8000, "every": 500},
+    "custom": {"length": 50, "dropout": 0.3, "steps": 3000, "every": 250},
+}
+
+
+def get_config(argument: str = "synthetic") -> ConfigDict:
+    """The configuration for one data set."""
+    if argument == "synthetic":
+        return _synthetic()
+    if argument == "xlong":
+        return _xlong()
+    if argument not in _DATA:
+        known = ["synthetic", "xlong", *_DATA]
+        raise ValueError(
+            f"configs/lrurec.py:{argument} is unknown; did you mean "
+            f"{nearest(argument, known)!r}? Known: {', '.join(known)}"
+        )
+    chosen = _DATA[argument]
+    config = _base()
+    config.data = common.data(argument)
+    config.model.dropout = config.model.dropout_lru = chosen["dropout"]
+    config.batch.length = chosen["length"]
+    config.train.steps = chosen["steps"]
+    config.train.eval_every = config.train.save_every = chosen["every"]
+    return config.lock()
+
+
+def _synthetic() -> ConfigDict:
+    config = _base()
+    config.data = common.synthetic()
+    config.model.dropout = config.model.dropout_lru = 0.1
+    config.batch.length = 60
+    config.train.steps = 600
+    config.train.eval_every = config.train.save_every = 100
+    config.optim.lr = 3e-3
+    return config.lock()
+
+
+def _xlong() -> ConfigDict:
+    """The shape of XLong, generated: 69,691 users, 959 events each, 2.1M items."""
+    config = _base()
+    config.data = {"name": "walks", "users": 69_691, "items": 2_122_932, "events": 959}
+    config.data.update({"reach": 20, "jump": 0.1, "seed": 0, "cache": ""})
+    config.batch.length = 1000
+    config.batch.size = 32
+    config.loss.name = "sampled_softmax"
+    config.train.steps = 2000
+    config.train.eval_every = config.train.save_every = 500
+    config.eval.max_users = 1000
+    config.eval.floors = False
+    return config.lock()
+
+
+def _base() -> ConfigDict:
+    return ConfigDict(
+        {
+            "entry": "jaxrec.tasks.next_item",
+            "seed": 42,
+            "model": {
+                "name": "lru",
+                "dim": 64,
+                "blocks": 2,
+                "dropout": 0.2,
+                "dropout_lru": 0.2,
+                "r_min": 0.8,
+                "r_max": 0.99,
+                "compute_dtype": "float32",
+                "scan": "auto",
+            },
+            "loss": {
+                "name": "softmax",  # softmax, sampled_softmax, uniform_negatives
+                "chunk": 512,  # positions whose scores exist at one time
+                "catalogue_chunk": 0,  # items at one time; 0 takes all
+                "samples": 1000,  # negatives of the sampled losses
+                "negatives": "popularity",  # or uniform, of sampled_softmax
+            },
+            "batch": {
+                "size": 128,  # windows
+                "length": 200,  # longest window, and what evaluation looks at
+                "layout": "packed",  # packed or padded
+                "bos_target": True,  # the first item of a sample is a target too
+            },
+            "optim": common.optim(schedule="cosine", warmup=50),
+            "train": common.train(),
+            "eval": common.evaluation(),
+            "parallel": common.parallel(micro=8),
+        }
+    )

@@ -1,0 +1,1 @@
+"""Jobs: data, model, loss and evaluation joined; each has run(config, workdir)."""

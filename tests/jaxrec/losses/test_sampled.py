@@ -1,0 +1,300 @@
+"""Sampled losses: where they equal the full softmax, and how they approach it."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxrec.losses.sampled import sampled_softmax, uniform_negatives_ce
+from jaxrec.losses.softmax import softmax_ce
+
+N, D, ITEMS = 22, 6, 40
+COUNTS = np.random.default_rng(1).zipf(1.6, ITEMS + 1).clip(0, 12)
+
+
+def draw(dtype=np.float32, rows=ITEMS + 1):
+    rng = np.random.default_rng(0)
+    arrays = (0.8 * rng.normal(size=s) for s in ((N, D), (rows, D), (rows,)))
+    x, table, bias = (jnp.asarray(a, dtype) for a in arrays)
+    labels = jnp.asarray(rng.integers(1, ITEMS + 1, N), jnp.int32)
+    return x, table, bias, labels, jnp.asarray(np.arange(N) % 3 > 0, dtype)
+
+
+def value_and_gradients(loss, *case):
+    x, table, bias, labels, weights = case
+
+    def of(x, table, bias, weights):
+        return loss(x, table, bias, labels, weights)
+
+    return jax.jit(jax.value_and_grad(of, (0, 1, 2, 3)))(x, table, bias, weights)
+
+
+def assert_equal(got, wanted, tolerance):
+    assert float(got[0]) == pytest.approx(float(wanted[0]), rel=tolerance)
+    for one, other in zip(got[1], wanted[1], strict=True):
+        np.testing.assert_allclose(one, other, rtol=0, atol=10 * tolerance)
+
+
+@pytest.mark.parametrize("rounds", [1, 2])
+@pytest.mark.parametrize("chunk", [8, 64])
+def test_all_items_drawn_is_the_full_softmax(chunk, rounds):
+    with jax.enable_x64(True):
+        case = draw(np.float64)
+        loss = functools.partial(
+            sampled_softmax,
+            key=jax.random.key(3),
+            items=ITEMS,
+            samples=rounds * ITEMS,  # each item once, or each twice at half the weight
+            chunk=chunk,
+        )
+        got = value_and_gradients(loss, *case)
+        # log 1 = 0 is exact, log 2 is a float32 number.
+        tolerance = 1e-12 if rounds == 1 else 1e-7
+        assert_equal(got, value_and_gradients(softmax_ce, *case), tolerance)
+
+
+def test_equal_counts_are_the_uniform_distribution():
+    case = draw()
+    options = dict(key=jax.random.key(0), items=ITEMS, samples=ITEMS)
+    got = sampled_softmax(*case, **options, counts=np.full(ITEMS + 1, 7))
+    assert float(got) == pytest.approx(float(softmax_ce(*case)), rel=1e-6)
+
+
+def gradient_errors(samples, counts, keys=200):
+    """Of the gradient of the table: largest error of the mean over draws, and the root
+    mean square error of one draw, both over the largest entry of the full gradient."""
+    case = draw()
+
+    def loss(table, key):
+        x, _, bias, labels, weights = case
+        return sampled_softmax(
+            *(x, table, bias, labels, weights, key),
+            items=ITEMS,
+            samples=samples,
+            counts=counts,
+            chunk=8,
+        )
+
+    keys = jax.random.split(jax.random.key(0), keys)
+    grads = jax.jit(jax.vmap(jax.grad(loss), (None, 0)))(case[1], keys)
+    wanted = jax.grad(softmax_ce, 1)(*case)
+    errors = (grads - wanted) / jnp.abs(wanted).max()
+    return float(jnp.abs(errors.mean(0)).max()), float(jnp.sqrt((errors**2).mean()))
+
+
+@pytest.mark.parametrize("counts", [None, COUNTS], ids=["uniform", "popularity"])
+def test_gradient_approaches_the_full_one(counts):
+    bias, spread = gradient_errors(39, counts)
+    bias_of_more, spread_of_more = gradient_errors(390, counts)
+    # Ten times the draws: the spread falls by the root of ten or more (they are
+    # stratified), the bias by ten, less what 200 draws leave of the spread.
+    assert spread_of_more < spread / 10**0.5
+    assert bias_of_more < bias / 5
+    assert bias_of_more < 0.05
+
+
+@pytest.mark.parametrize("counts", [None, COUNTS], ids=["uniform", "popularity"])
+def test_estimate_of_the_normaliser_is_unbiased(counts):
+    # With one position and weight 1, exp(loss) = Z_hat / exp(s_y).
+    x, table, bias, labels, _ = draw()
+    case = (x[:1], table, bias, labels[:1], jnp.ones(1))
+
+    def ratio(key):
+        return jnp.exp(
+            sampled_softmax(*case, key, items=ITEMS, samples=5, counts=counts)
+        )
+
+    ratios = np.asarray(
+        jax.jit(jax.vmap(ratio))(jax.random.split(jax.random.key(5), 4000))
+    )
+    wanted = float(jnp.exp(softmax_ce(*case)))
+    assert ratios.std() > 0.05 * wanted
+    assert abs(ratios.mean() - wanted) < 5 * ratios.std() / np.sqrt(ratios.size)
+
+
+def drawn_ids(loss, keys, positions=8, **options):
+    """Gradient of the bias, per key, of 16 positions in two blocks with label 0."""
+    rows = ITEMS + 1
+    x = jnp.ones((2 * positions, 1))
+
+    def gradient(key):
+        return jax.grad(loss, 2)(
+            *(x, jnp.zeros((rows, 1)), jnp.zeros(rows)),
+            jnp.zeros(2 * positions, jnp.int32),
+            jnp.ones(2 * positions),
+            key,
+            items=ITEMS,
+            chunk=positions,
+            **options,
+        )
+
+    return np.asarray(jax.jit(jax.vmap(gradient))(keys))
+
+
+def test_draws_follow_the_counts_and_never_leave_the_items():
+    units = np.maximum(COUNTS[1:], 1)
+    grads = drawn_ids(
+        sampled_softmax,
+        jax.random.split(jax.random.key(0), 300),
+        samples=3,
+        counts=COUNTS,
+    )
+    # Table 0 and bias 0: every score is 0, a draw of j adds 1 / (3 q_j) to Z of about
+    # 41, and the gradient of its bias is that share of 16 positions, whatever q_j is.
+    share = grads[:, 1:].mean(0) * (ITEMS + 1) / 16
+    seen = grads[:, 1:] > 0
+    expected = 1 - (1 - units / units.sum()) ** 6  # two blocks of three draws
+    assert (seen.mean(0)[units > 20] > 0.5 * expected[units > 20]).all()
+    assert np.corrcoef(seen.mean(0), expected)[0, 1] > 0.95
+    assert abs(share.mean() - 1) < 0.5
+
+
+def test_blocks_draw_their_own_negatives():
+    grads = drawn_ids(
+        sampled_softmax, jax.random.split(jax.random.key(0), 20), samples=2
+    )
+    assert ((grads[:, 1:] > 0).sum(1) > 2).mean() > 0.8
+    assert ((grads[:, 1:] > 0).sum(1) <= 4).all()
+
+
+def test_target_among_the_draws_is_left_out():
+    # One item: the only draw is the target, and the loss is softmax over {0, target}.
+    x, table, bias = jnp.ones((1, 1)), jnp.array([[0.0], [2.0]]), jnp.array([0.0, 1.0])
+    loss = sampled_softmax(
+        *(x, table, bias, jnp.array([1]), jnp.ones(1), jax.random.key(0)),
+        items=1,
+        samples=5,
+    )
+    assert float(loss) == pytest.approx(np.log(1 + np.exp(-3.0)), rel=1e-6)
+
+
+def test_uniform_negatives_may_hit_the_target_and_are_not_corrected():
+    # One item: all 100 negatives are the target: log(101 exp(s) / exp(s)).
+    x, table, bias = jnp.ones((3, 1)), jnp.array([[9.0], [2.0]]), jnp.array([9.0, 1.0])
+    loss = uniform_negatives_ce(
+        *(x, table, bias, jnp.ones(3, jnp.int32), jnp.array([1.0, 2.0, 0.0])),
+        jax.random.key(0),
+        items=1,
+    )
+    assert float(loss) == pytest.approx(3 * np.log(101), rel=1e-6)
+
+
+def test_uniform_negatives_gradients():
+    # As many draws as make the shares of items even: then the loss is
+    # log(exp(s_y) + S mean_j exp(s_j)) - s_y.
+    x, table, bias, labels, weights = draw()
+    samples = 20_000
+
+    def drawn(x, table, bias, labels, weights):
+        return uniform_negatives_ce(
+            *(x, table, bias, labels, weights, jax.random.key(0)),
+            items=ITEMS,
+            samples=samples,
+            chunk=8,
+        )
+
+    def limit(x, table, bias, labels, weights):
+        scores = x @ table.T + bias
+        target = jnp.take_along_axis(scores, labels[:, None], 1)[:, 0]
+        mean = jax.nn.logsumexp(scores[:, 1:], 1) + np.log(samples / ITEMS)
+        return (weights * (jnp.logaddexp(target, mean) - target)).sum()
+
+    case = (x, table, bias, labels, weights)
+    value, grads = value_and_gradients(drawn, *case)
+    wanted, wanted_grads = value_and_gradients(limit, *case)
+    assert float(value) == pytest.approx(float(wanted), rel=0.01)
+    for got, gradient in zip(grads, wanted_grads, strict=True):
+        largest = float(jnp.abs(gradient).max())
+        np.testing.assert_allclose(got, gradient, rtol=0, atol=0.03 * largest)
+
+
+def test_uniform_negatives_are_each_position_s_own():
+    grads = drawn_ids(
+        uniform_negatives_ce, jax.random.split(jax.random.key(0), 20), samples=3
+    )
+    # 16 positions with 3 draws each from 40 items: 40 (1 - (39/40)^48) = 28 of them.
+    seen = (grads[:, 1:] > 0).sum(1)
+    assert abs(seen.mean() - 40 * (1 - (39 / 40) ** 48)) < 2
+    assert (grads[:, 0] < 0).all()  # the label 0 of this test, never a negative
+
+
+@pytest.mark.parametrize("loss", [sampled_softmax, uniform_negatives_ce])
+def test_bfloat16_and_padded_table_rows(loss):
+    options = dict(key=jax.random.key(0), items=ITEMS, samples=30, chunk=8)
+    x, table, bias, labels, weights = draw(rows=ITEMS + 8)
+    fine = value_and_gradients(
+        functools.partial(loss, **options), x, table, bias, labels, weights
+    )
+    coarse = value_and_gradients(
+        functools.partial(loss, **options),
+        *(x.astype(jnp.bfloat16), table, bias, labels, weights),
+    )
+    assert coarse[0].dtype == jnp.float32
+    assert coarse[1][0].dtype == jnp.bfloat16
+    assert float(coarse[0]) == pytest.approx(float(fine[0]), rel=0.01)
+    np.testing.assert_allclose(coarse[1][1], fine[1][1], atol=0.05)
+    np.testing.assert_array_equal(fine[1][1][ITEMS + 1 :], 0)
+
+
+@pytest.mark.parametrize(
+    ("loss", "samples", "most"),
+    [
+        # x and its gradient, and some blocks of scores, rows or both.
+        (sampled_softmax, 500, lambda n, d, c, s: 3 * n * d + 4 * c * s + 4 * s * d),
+        (
+            uniform_negatives_ce,
+            100,
+            lambda n, d, c, s: 3 * n * d + n * s + 5 * c * s * d,
+        ),
+    ],
+)
+def test_scratch_memory_is_that_of_a_block(loss, samples, most):
+    n, d, chunk, rows = 16384, 32, 128, 20_001
+    shape = jax.ShapeDtypeStruct
+    bound = 4 * most(n, d, chunk, samples)
+    assert bound < 4 * n * samples * d / 8
+
+    def value(x, table, bias, labels, weights):
+        return loss(
+            *(x, table, bias, labels, weights, jax.random.key(0)),
+            items=rows - 1,
+            samples=samples,
+            chunk=chunk,
+        )
+
+    compiled = (
+        jax.jit(jax.grad(value, (0, 1, 2)))
+        .lower(
+            shape((n, d), jnp.float32),
+            shape((rows, d), jnp.float32),
+            shape((rows,), jnp.float32),
+            shape((n,), jnp.int32),
+            shape((n,), jnp.float32),
+        )
+        .compile()
+    )
+    assert compiled.memory_analysis().temp_size_in_bytes < bound
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"items": ITEMS + 1},
+            r"items: want 1 to 40 for a table of .*\(41, 6\), got 41",
+        ),
+        ({"samples": 0}, "samples: want 1 to 65535, got 0"),
+        ({"samples": 70_000}, "samples: want 1 to 65535, got 70000"),
+        ({"chunk": 0}, "chunk: want at least 1, got 0"),
+        ({"counts": COUNTS[1:]}, r"counts: want \(41,\) integers, got \(40,\)"),
+        ({"counts": COUNTS / 2}, r"counts: want \(41,\) integers, got \(41,\) float64"),
+        ({"counts": -COUNTS}, "counts: want none below 0, got -"),
+        ({"counts": COUNTS * 2**26}, r"counts: want a sum below 2\^31, got"),
+    ],
+)
+def test_what_cannot_be_drawn_is_refused(options, message):
+    options = {"items": ITEMS, "samples": 5} | options
+    with pytest.raises(ValueError, match=message):
+        sampled_softmax(*draw(), jax.random.key(0), **options)

@@ -1,0 +1,142 @@
+"""Every shipped config, made tiny, runs, resumes and answers."""
+
+import json
+import os
+import pathlib
+
+import numpy as np
+import pytest
+
+from jaxrec.core.config_file import load_config
+from jaxrec.data import load
+from jaxrec.tasks import next_item
+
+CONFIGS = pathlib.Path(__file__).parent.parent / "configs"
+REAL = ["ml1m", "ml100k", "beauty", "toys", "games", "yelp", "beauty_sasrec"]
+
+
+def tiny(argument, **data):
+    config = load_config(f"{CONFIGS / 'lrurec.py'}:{argument}")
+    with config.unlocked():
+        config.data.update(data)
+    config.model.dim, config.model.blocks = 8, 1
+    config.batch.size, config.batch.length = 8, 12
+    config.train.steps, config.train.log_every = 6, 2
+    config.train.eval_every = config.train.save_every = 3
+    config.parallel.micro = 1
+    config.loss.samples = min(config.loss.samples, 20)
+    return config
+
+
+def check_workdir(workdir, results):
+    for name in ("config.json", "environment.json", "ids.npz", "learning_curve.png"):
+        assert (workdir / name).stat().st_size > 0
+    rows = json.loads((workdir / "test.json").read_text())
+    assert 0 <= rows["lru"]["recall@10"] <= 1
+    assert rows["lru"]["recall@10"] == results["test/recall@10"]
+    for metric in ("recall", "ndcg", "mrr"):
+        for k in (1, 5, 10, 20, 50):
+            assert f"{metric}@{k}_se" in rows["lru"]
+    assert "full ranking" in (workdir / "results.txt").read_text()
+    assert results["best_step"] in (3, 6)
+    return rows
+
+
+def test_the_default_knows_its_ceiling_and_resumes(tmp_path):
+    config = tiny("synthetic", users=60, items=40, clusters=4, events_max=25)
+    results = next_item.run(config, tmp_path)
+    rows = check_workdir(tmp_path, results)
+    assert list(rows) == ["lru", "popularity", "transitions", "ceiling"]
+    assert rows["popularity"]["recall@10"] < rows["ceiling"]["recall@10"]
+    assert next_item.run(config, tmp_path) == results
+    config.optim.lr = 0.5
+    with pytest.raises(ValueError, match="optim.lr: 0.003 there, 0.5 now"):
+        next_item.run(config, tmp_path)
+
+
+def test_resuming_a_training_with_dropout_is_exact(tmp_path):
+    config = tiny("synthetic", users=60, items=40, clusters=4, events_max=25)
+    whole = next_item.run(config, tmp_path / "whole")
+
+    class Crash(Exception):
+        pass
+
+    class Crashing(next_item.NextItem):
+        def __init__(self, *args):
+            super().__init__(*args)
+            make, self.batch = self.batch, self.crash
+            self.make = make
+
+        def crash(self, step):
+            if step == 5:
+                raise Crash
+            return self.make(step)
+
+    original, next_item.NextItem = next_item.NextItem, Crashing
+    try:
+        with pytest.raises(Crash):
+            next_item.run(config, tmp_path / "crashed")
+    finally:
+        next_item.NextItem = original
+    assert next_item.run(config, tmp_path / "crashed") == whole
+
+    def losses(workdir):
+        lines = (workdir / "metrics.jsonl").read_text().splitlines()
+        return [
+            {k: v for k, v in json.loads(line).items() if not k.startswith("time/")}
+            for line in lines
+        ]
+
+    assert losses(tmp_path / "crashed") == losses(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("loss", ["sampled_softmax", "uniform_negatives"])
+def test_losses_by_name(tmp_path, loss):
+    config = tiny("synthetic", users=40, items=40, clusters=4, events_max=25)
+    config.loss.name = loss
+    config.eval.sampled_negatives = 10
+    results = next_item.run(config, tmp_path)
+    rows = check_workdir(tmp_path, results)
+    assert "sampled10/recall@10" in rows["lru"]
+
+
+def test_the_large_catalogue_config(tmp_path):
+    data = {"users": 30, "items": 5000, "events": 40, "cache": str(tmp_path / "cache")}
+    config = tiny("xlong", **data)
+    config.eval.max_users = 10
+    results = next_item.run(config, tmp_path / "run")
+    rows = check_workdir(tmp_path / "run", results)
+    assert list(rows) == ["lru"]
+
+
+def test_a_users_own_file(tmp_path):
+    rng = np.random.default_rng(0)
+    lines = ["who,what,when"]
+    lines += [f"u{u},i{rng.integers(20)},{t}" for u in range(30) for t in range(8)]
+    (tmp_path / "events.csv").write_text("\n".join(lines))
+    config = tiny("custom", path=str(tmp_path / "events.csv"))
+    config.data.columns = {"user": "who", "item": "what", "time": "when", "rating": ""}
+    config.data.cache = str(tmp_path / "cache")
+    check_workdir(tmp_path / "run", next_item.run(config, tmp_path / "run"))
+
+
+@pytest.mark.skipif(
+    not os.environ.get("JAXREC_DATA_DIR"), reason="JAXREC_DATA_DIR is not set"
+)
+@pytest.mark.parametrize("name", REAL)
+def test_real_data_load_by_name(tmp_path, name):
+    config = load_config(f"{CONFIGS / 'lrurec.py'}:{name}")
+    config.data.cache = str(tmp_path)
+    split = load(config.data)
+    assert len(split.test) > 900
+    assert split.sequences.values.min() == 1
+
+
+def test_unknown_names_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="did you mean 'ml1m'"):
+        load_config(f"{CONFIGS / 'lrurec.py'}:ml1mm")
+    config = tiny("synthetic", users=40, items=40, clusters=4, events_max=25)
+    config.loss.name = "softmaxx"
+    with pytest.raises(ValueError, match="nearest is 'softmax'"):
+        next_item.run(config, tmp_path)
+    assert not (tmp_path / "checkpoints").exists()
