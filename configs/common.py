@@ -49,6 +49,21 @@ def synthetic(**overrides) -> dict:
     }
 
 
+def walks(**overrides) -> dict:
+    """Generated walks in the shape of XLong, for tests of scale."""
+    return {
+        "name": "walks",
+        "num_users": 69_691,
+        "num_items": 2_122_932,
+        "num_events": 959,
+        "reach": 20,
+        "jump": 0.1,
+        "seed": 0,
+        "cache": "",  # where the arrays are kept; "" is the user's cache
+        **overrides,
+    }
+
+
 def optim(**overrides) -> dict:
     """AdamW as in the released LRURec."""
     return {

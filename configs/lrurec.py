@@ -24,10 +24,10 @@ import common  # noqa: E402
 _DATA = {
     "ml1m": {"length": 200, "dropout": 0.2, "steps": 3500, "every": 500},
     "ml100k": {"length": 200, "dropout": 0.2, "steps": 400, "every": 20},
-    "beauty": {"length": 50, "dropout": 0.5, "steps": 5000, "every": 250},
-    "toys": {"length": 50, "dropout": 0.5, "steps": 5000, "every": 250},
+    "beauty": {"length": 50, "dropout": 0.5, "steps": 4000, "every": 500},
+    "toys": {"length": 50, "dropout": 0.5, "steps": 4000, "every": 500},
     "games": {"length": 50, "dropout": 0.6, "steps": 8000, "every": 500},
-    "yelp": {"length": 50, "dropout": 0.5, "steps": 5000, "every": 250},
+    "yelp": {"length": 50, "dropout": 0.5, "steps": 4000, "every": 500},
     "beauty_sasrec": {"length": 50, "dropout": 0.5, "steps": 8000, "every": 500},
     "games2018": {"length": 50, "dropout": 0.5, "steps": 8000, "every": 500},
     "custom": {"length": 50, "dropout": 0.3, "steps": 3000, "every": 250},
@@ -70,8 +70,7 @@ def _synthetic() -> ConfigDict:
 def _xlong() -> ConfigDict:
     """The shape of XLong, generated: 69,691 users, 959 events each, 2.1M items."""
     config = _base()
-    config.data = {"name": "walks", "users": 69_691, "items": 2_122_932, "events": 959}
-    config.data.update({"reach": 20, "jump": 0.1, "seed": 0, "cache": ""})
+    config.data = common.walks()
     config.batch.length = 1000
     config.batch.size = 32
     config.loss.name = "sampled_softmax"
@@ -100,7 +99,7 @@ def _base() -> ConfigDict:
             },
             "loss": {
                 "name": "softmax",  # softmax, sampled_softmax, uniform_negatives
-                "chunk": 512,  # positions whose scores exist at one time
+                "chunk": 0,  # positions whose scores exist at one time; 0 chooses
                 "catalogue_chunk": 0,  # items at one time; 0 takes all
                 "samples": 1000,  # negatives of the sampled losses
                 "negatives": "popularity",  # or uniform, of sampled_softmax

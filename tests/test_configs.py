@@ -101,7 +101,8 @@ def test_losses_by_name(tmp_path, loss):
 
 
 def test_the_large_catalogue_config(tmp_path):
-    data = {"users": 30, "items": 5000, "events": 40, "cache": str(tmp_path / "cache")}
+    data = {"num_users": 30, "num_items": 5000, "num_events": 40}
+    data["cache"] = str(tmp_path / "cache")
     config = tiny("xlong", **data)
     config.eval.max_users = 10
     results = next_item.run(config, tmp_path / "run")

@@ -27,9 +27,9 @@ class WalkConfig:
     """Parameters of the walks.
 
     Attributes:
-        users: Number of users.
-        items: Catalogue size; every item gets a number, not every item an event.
-        events: Events of every user, at least 3.
+        num_users: Number of users.
+        num_items: Catalogue size; every item gets a number, not every item an event.
+        num_events: Events of every user, at least 3.
         reach: Longest step, in item numbers.
         jump: Probability of a jump instead of a step, in [0, 1].
         seed: Seed of everything.
@@ -39,9 +39,9 @@ class WalkConfig:
         ValueError: A value is out of range.
     """
 
-    users: int = 69_691
-    items: int = 2_122_932
-    events: int = 959
+    num_users: int = 69_691
+    num_items: int = 2_122_932
+    num_events: int = 959
     reach: int = 20
     jump: float = 0.1
     seed: int = 0
@@ -49,10 +49,10 @@ class WalkConfig:
 
     def __post_init__(self):
         sound = (
-            self.users >= 1
-            and self.items >= 2
-            and self.events >= 3
-            and 1 <= self.reach < self.items
+            self.num_users >= 1
+            and self.num_items >= 2
+            and self.num_events >= 3
+            and 1 <= self.reach < self.num_items
             and 0 <= self.jump <= 1
         )
         if not sound:
@@ -86,31 +86,35 @@ def load(config: Mapping[str, Any]) -> Split:
 
 
 def _make(config: WalkConfig) -> Sequences:
-    values = np.empty(config.users * config.events, np.int32)
-    for block, begin in enumerate(range(0, config.users, _BLOCK)):
-        users = min(_BLOCK, config.users - begin)
+    values = np.empty(config.num_users * config.num_events, np.int32)
+    for block, begin in enumerate(range(0, config.num_users, _BLOCK)):
+        users = min(_BLOCK, config.num_users - begin)
         rng = np.random.default_rng((config.seed, block))
         walks = _walks(rng, users, config)
-        values[begin * config.events : (begin + users) * config.events] = walks.ravel()
+        values[begin * config.num_events : (begin + users) * config.num_events] = (
+            walks.ravel()
+        )
     return Sequences(
         values=values,
-        offsets=np.arange(config.users + 1, dtype=np.int64) * config.events,
-        user_ids=np.arange(1, config.users + 1).astype(str),
-        item_ids=np.concatenate([[""], np.arange(1, config.items + 1).astype(str)]),
+        offsets=np.arange(config.num_users + 1, dtype=np.int64) * config.num_events,
+        user_ids=np.arange(1, config.num_users + 1).astype(str),
+        item_ids=np.concatenate([[""], np.arange(1, config.num_items + 1).astype(str)]),
         name="walks",
     )
 
 
 def _walks(rng: np.random.Generator, users: int, config: WalkConfig) -> np.ndarray:
     """(users, events) int32 items 1..items."""
-    shape = (users, config.events)
+    shape = (users, config.num_events)
     step = rng.integers(1, config.reach + 1, shape, dtype=np.int64)
     step *= rng.choice(np.array([-1, 1]), shape)
     jumps = rng.random(shape) < config.jump
     jumps[:, 0] = True
     # Inverse of the Zipf distribution function with exponent 1: items^u.
-    target = np.exp(rng.random(shape) * np.log(config.items)).astype(np.int64)
+    target = np.exp(rng.random(shape) * np.log(config.num_items)).astype(np.int64)
     path = np.cumsum(np.where(jumps, 0, step), axis=1)
-    last = np.maximum.accumulate(np.where(jumps, np.arange(config.events), 0), axis=1)
+    last = np.maximum.accumulate(
+        np.where(jumps, np.arange(config.num_events), 0), axis=1
+    )
     origin = np.take_along_axis(target - path, last, axis=1)
-    return ((origin + path) % config.items + 1).astype(np.int32)
+    return ((origin + path) % config.num_items + 1).astype(np.int32)

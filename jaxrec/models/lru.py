@@ -146,7 +146,7 @@ def init(key: jax.Array, cfg: LRUConfig) -> Params:
 
 
 def start(cfg: LRUConfig, batch: int) -> State:
-    """The state of `batch` users without history: per block (re, im), each (batch, 2D)."""
+    """The state without history: per block (re, im), each (batch, 2D)."""
     zero = jnp.zeros((batch, cfg.channels))
     return tuple((zero, zero) for _ in range(cfg.blocks))
 
@@ -258,10 +258,12 @@ def step(
 def prefill(params: Params, cfg: LRUConfig, ids: jax.Array) -> tuple[State, jax.Array]:
     """State and last output (b, d) after histories ids (b, t), left padded with 0.
 
-    The same as `step` on each item in turn; padding leaves no trace in the state.
+    The same as `step` on each item in turn; padding leaves no trace in the state, and
+    the state of an empty history (a row of 0) is that of `start`.
     """
     state, hidden = run(params, cfg, ids.T)
-    return state, hidden[-1]
+    some = (ids[:, -1] != 0)[:, None]
+    return jax.tree.map(lambda part: jnp.where(some, part, 0), state), hidden[-1]
 
 
 def decayed(path: tuple[str, ...]) -> bool:

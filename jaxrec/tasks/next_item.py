@@ -38,6 +38,8 @@ from jaxrec.models import config_from, model_module
 
 _LOSSES = ("softmax", "sampled_softmax", "uniform_negatives")
 
+_CHUNK = 512  # positions per block where the loss does not choose by itself
+
 # A run may go on with other values of these; all else makes it another run.
 MAY_DIFFER = (
     "train.steps",
@@ -161,7 +163,7 @@ class NextItem:
         return int(np.count_nonzero(batch["labels"]))
 
     def loss(self, params, batch, key: jax.Array) -> parallel.Sums:
-        """Summed cross-entropy of all targets in the rows of `batch`, and their count."""
+        """Summed cross-entropy of all targets in the rows of `batch`; their count."""
         rates = ("dropout", "dropout_lru")
         random = any(getattr(self.cfg, name, 0.0) for name in rates)
         hidden = self.model.encode(
@@ -180,6 +182,9 @@ class NextItem:
 
     def _loss(self, hidden, table, bias, labels, weights, key, rows):
         options = self.config["loss"]
+        chunk = options["chunk"]
+        if not chunk and (options["name"] != "softmax" or self.mesh.shape["model"] > 1):
+            chunk = _CHUNK
         if options["name"] == "softmax":
             return linear_softmax_ce(
                 hidden,
@@ -187,7 +192,7 @@ class NextItem:
                 bias,
                 labels,
                 weights,
-                options["chunk"],
+                chunk,
                 options["catalogue_chunk"],
             )
         # Negatives are shared per block of positions: tie them to the first row.
@@ -202,7 +207,7 @@ class NextItem:
                 key,
                 items=self.cfg.items,
                 samples=options["samples"],
-                chunk=options["chunk"],
+                chunk=chunk,
             )
         return sampled_softmax(
             hidden,
@@ -214,7 +219,7 @@ class NextItem:
             items=self.cfg.items,
             samples=options["samples"],
             counts=self._counts,
-            chunk=options["chunk"],
+            chunk=chunk,
         )
 
     def rank(self, params, part: str) -> Ranks:
@@ -267,7 +272,7 @@ class NextItem:
 
     @functools.cached_property
     def evaluated(self) -> Split:
-        """The split with at most eval.max_users targets a part, drawn once by the seed."""
+        """The split with at most eval.max_users targets a part, drawn by the seed."""
         most = self.config["eval"]["max_users"]
         if not most:
             return self.split
@@ -311,7 +316,7 @@ class NextItem:
 
 
 def save_ids(sequences, workdir: Path) -> None:
-    """Writes ids.npz: the raw user and item ids and titles that the server answers in."""
+    """Writes ids.npz: the raw ids and titles that the server answers in."""
     arrays = {"user_ids": sequences.user_ids, "item_ids": sequences.item_ids}
     if sequences.titles is not None:
         arrays["titles"] = sequences.titles

@@ -1,5 +1,6 @@
 """The blocked softmax losses against the plain one: values, gradients and memory."""
 
+import functools
 import math
 import os
 import subprocess
@@ -12,6 +13,11 @@ import numpy as np
 import pytest
 
 from jaxrec.losses.softmax import linear_softmax_ce, softmax_ce
+
+# Most of the time is compilation: no need of the fastest code.
+quick_jit = functools.partial(
+    jax.jit, compiler_options={"xla_backend_optimization_level": 0}
+)
 
 
 def draw(n, d, v, dtype=np.float64, scale=1.0):
@@ -39,7 +45,7 @@ def value_and_gradients(loss, x, table, bias, labels, weights, **blocks):
     def scaled(x, table, bias, weights):
         return 3.0 * loss(x, table, bias, labels, weights, **blocks)
 
-    value, grads = jax.jit(jax.value_and_grad(scaled, (0, 1, 2, 3)))(
+    value, grads = quick_jit(jax.value_and_grad(scaled, (0, 1, 2, 3)))(
         x, table, bias, weights
     )
     return value / 3, [g.astype(jnp.promote_types(g.dtype, "f4")) / 3 for g in grads]
@@ -51,10 +57,8 @@ def value_and_gradients(loss, x, table, bias, labels, weights, **blocks):
         pytest.param(None, id="plain"),
         pytest.param({"chunk": 64}, id="one-block"),
         pytest.param({"chunk": 8}, id="does-not-divide"),
-        pytest.param({"chunk": 1}, id="one-by-one"),
         pytest.param({"chunk": 8, "catalogue_chunk": 7}, id="catalogue"),
         pytest.param({"chunk": 21, "catalogue_chunk": 11}, id="catalogue-divides"),
-        pytest.param({"chunk": 21, "catalogue_chunk": 33}, id="catalogue-whole"),
     ],
 )
 def test_values_and_gradients_in_float64(blocks):
@@ -91,8 +95,6 @@ def test_weight_zero_leaves_a_position_out(catalogue_chunk):
     np.testing.assert_allclose(whole[1][0][inside], wanted_grads[0], atol=1e-5)
     np.testing.assert_array_equal(whole[1][0][~inside], 0)
     np.testing.assert_allclose(whole[1][1], wanted_grads[1], atol=1e-5)
-    empty = linear_softmax_ce(x, table, bias, labels, 0 * weights, 5, catalogue_chunk)
-    assert float(empty) == 0.0
 
 
 @pytest.mark.parametrize("catalogue_chunk", [0, 2])
