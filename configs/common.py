@@ -33,17 +33,17 @@ def synthetic(**overrides) -> dict:
     """A world of drifting interests whose best possible prediction is known."""
     return {
         "name": "synthetic",
-        "users": 4000,
-        "items": 1000,
-        "clusters": 32,
-        "memberships": 2,
-        "zipf": 0.8,
-        "stickiness": 0.8,
-        "drift": 0.8,
-        "successor": 0.1,
-        "noise": 0.05,
+        "num_users": 5000,
+        "num_items": 500,
+        "clusters": 32,  # interests
+        "memberships": 3,  # interests that an item serves
+        "zipf": 1.0,  # popularity within an interest
+        "stickiness": 0.9,  # an interest stays from event to event
+        "drift": 0.8,  # or moves on, mostly to the next one in the user's direction
+        "successor": 0.02,  # an item is followed by its own successor
+        "noise": 0.1,  # any item
         "events_min": 20,
-        "events_max": 60,
+        "events_max": 50,
         "seed": 0,
         **overrides,
     }

@@ -60,10 +60,11 @@ def _synthetic() -> ConfigDict:
     config = _base()
     config.data = common.synthetic()
     config.model.dropout = config.model.dropout_lru = 0.1
-    config.batch.length = 60
-    config.train.steps = 600
-    config.train.eval_every = config.train.save_every = 100
-    config.optim.lr = 3e-3
+    config.batch.length = 48
+    config.train.steps = 400
+    config.train.log_every = 20
+    config.train.eval_every = config.train.save_every = 50
+    config.optim.lr = 8e-3
     return config.lock()
 
 

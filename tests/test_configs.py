@@ -43,19 +43,19 @@ def check_workdir(workdir, results):
 
 
 def test_the_default_knows_its_ceiling_and_resumes(tmp_path):
-    config = tiny("synthetic", users=60, items=40, clusters=4, events_max=25)
+    config = tiny("synthetic", num_users=60, num_items=40, clusters=4, events_max=25)
     results = next_item.run(config, tmp_path)
     rows = check_workdir(tmp_path, results)
     assert list(rows) == ["lru", "popularity", "transitions", "ceiling"]
     assert rows["popularity"]["recall@10"] < rows["ceiling"]["recall@10"]
     assert next_item.run(config, tmp_path) == results
     config.optim.lr = 0.5
-    with pytest.raises(ValueError, match="optim.lr: 0.003 there, 0.5 now"):
+    with pytest.raises(ValueError, match="optim.lr: 0.008 there, 0.5 now"):
         next_item.run(config, tmp_path)
 
 
 def test_resuming_a_training_with_dropout_is_exact(tmp_path):
-    config = tiny("synthetic", users=60, items=40, clusters=4, events_max=25)
+    config = tiny("synthetic", num_users=60, num_items=40, clusters=4, events_max=25)
     whole = next_item.run(config, tmp_path / "whole")
 
     class Crash(Exception):
@@ -92,7 +92,7 @@ def test_resuming_a_training_with_dropout_is_exact(tmp_path):
 
 @pytest.mark.parametrize("loss", ["sampled_softmax", "uniform_negatives"])
 def test_losses_by_name(tmp_path, loss):
-    config = tiny("synthetic", users=40, items=40, clusters=4, events_max=25)
+    config = tiny("synthetic", num_users=40, num_items=40, clusters=4, events_max=25)
     config.loss.name = loss
     config.eval.sampled_negatives = 10
     results = next_item.run(config, tmp_path)
@@ -136,7 +136,7 @@ def test_real_data_load_by_name(tmp_path, name):
 def test_unknown_names_are_refused(tmp_path):
     with pytest.raises(ValueError, match="did you mean 'ml1m'"):
         load_config(f"{CONFIGS / 'lrurec.py'}:ml1mm")
-    config = tiny("synthetic", users=40, items=40, clusters=4, events_max=25)
+    config = tiny("synthetic", num_users=40, num_items=40, clusters=4, events_max=25)
     config.loss.name = "softmaxx"
     with pytest.raises(ValueError, match="nearest is 'softmax'"):
         next_item.run(config, tmp_path)

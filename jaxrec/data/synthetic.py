@@ -55,25 +55,27 @@ def generate(config: Mapping[str, Any]) -> Sequences:
     world = World.make(WorldConfig.from_mapping(config))
     config = world.config
     rng = np.random.default_rng([config.seed, 1])
-    lengths = rng.integers(config.events_min, config.events_max + 1, config.users)
-    way = np.where(rng.random(config.users) < 0.5, 1, -1)
-    cluster = rng.integers(0, config.clusters, config.users)
+    lengths = rng.integers(config.events_min, config.events_max + 1, config.num_users)
+    way = np.where(rng.random(config.num_users) < 0.5, 1, -1)
+    cluster = rng.integers(0, config.clusters, config.num_users)
     # Row z of `cumulative` runs from z to z + 1, so one sorted search serves all rows.
     cumulative = np.cumsum(world.emission, 0)
     cumulative = (cumulative / cumulative[-1]).T + np.arange(config.clusters)[:, None]
     cumulative = cumulative.ravel()
-    seen = np.zeros((config.users, config.items + 1), bool)
-    events = np.zeros((config.users, config.events_max), np.int32)
+    seen = np.zeros((config.num_users, config.num_items + 1), bool)
+    events = np.zeros((config.num_users, config.events_max), np.int32)
     for t in range(config.events_max):
         if t:
             cluster = _moved(world.config, rng, cluster, way)
-        wanting = np.arange(config.users)
+        wanting = np.arange(config.num_users)
         # Drawing again until the item is new is the renormalisation over unseen items.
         while len(wanting):
             level = cluster[wanting] + rng.random(len(wanting))
             found = np.searchsorted(cumulative, level, side="right")
             item = (
-                np.minimum(found - cluster[wanting] * config.items, config.items - 1)
+                np.minimum(
+                    found - cluster[wanting] * config.num_items, config.num_items - 1
+                )
                 + 1
             )
             if t:
@@ -86,8 +88,10 @@ def generate(config: Mapping[str, Any]) -> Sequences:
     return Sequences(
         values=events[np.arange(config.events_max) < lengths[:, None]],
         offsets=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
-        user_ids=np.array([f"u{user}" for user in range(1, config.users + 1)]),
-        item_ids=np.array([""] + [f"i{item}" for item in range(1, config.items + 1)]),
+        user_ids=np.array([f"u{user}" for user in range(1, config.num_users + 1)]),
+        item_ids=np.array(
+            [""] + [f"i{item}" for item in range(1, config.num_items + 1)]
+        ),
         titles=np.array([""] + _titles(world)),
         name="synthetic",
     )
@@ -131,14 +135,14 @@ def ceiling(
         raise ValueError(f"part must be 'test' or 'valid', got {part!r}")
     world = World.make(WorldConfig.from_mapping(config))
     sequences, cases = split.sequences, getattr(split, part)
-    if sequences.items != world.config.items or sequences.name != "synthetic":
+    if sequences.items != world.config.num_items or sequences.name != "synthetic":
         raise ValueError(
             f"the split holds {sequences.items} items of {sequences.name!r}, the world "
-            f"of this config {world.config.items} items of 'synthetic'"
+            f"of this config {world.config.num_items} items of 'synthetic'"
         )
     if not len(cases):
         raise ValueError(f"the {part} part has no cases")
-    depth = min(max(ks), world.config.items)
+    depth = min(max(ks), world.config.num_items)
     ranks, tops = [], []
     targets = sequences.values[cases.position]
     for rows, probability in predict(world, sequences, cases, memory=memory):
@@ -199,7 +203,7 @@ def _filter(world, history, lengths, memory):
     row = np.arange(n)
     begin = np.zeros(n, int) if memory is None else np.maximum(lengths - memory, 0)
     belief = np.full((n, 2, config.clusters), 0.5 / config.clusters)
-    seen = np.zeros((n, config.items + 1), bool)
+    seen = np.zeros((n, config.num_items + 1), bool)
     unseen_mass = np.ones((n, config.clusters))  # Of each E_z, outside the history.
 
     def weights(before):

@@ -12,8 +12,8 @@ class WorldConfig:
     """Parameters of the world; the keys of `config.data` with the same names.
 
     Attributes:
-        users: Number of users.
-        items: Catalogue size.
+        num_users: Number of users.
+        num_items: Catalogue size.
         clusters: Number of interests, on a ring.
         memberships: Clusters an item belongs to, 1..clusters.
         zipf: Exponent of the popularity within a cluster; 0 is uniform.
@@ -23,15 +23,15 @@ class WorldConfig:
         noise: Share of the uniform background in the events, in [0.001, 1]: every item
             stays possible.
         events_min: Fewest events of a user, at least 3.
-        events_max: Most events of a user, below `items`; lengths are uniform between.
+        events_max: Most events of a user, below `num_items`; lengths are uniform between.
         seed: Seed of everything.
 
     Raises:
         ValueError: A value is out of range.
     """
 
-    users: int = 5000
-    items: int = 500
+    num_users: int = 5000
+    num_items: int = 500
     clusters: int = 32
     memberships: int = 3
     zipf: float = 1.0
@@ -45,9 +45,9 @@ class WorldConfig:
 
     def __post_init__(self):
         accepted = {
-            "users": self.users >= 1,
-            "items": self.items >= 2,
-            "clusters": 1 <= self.clusters <= self.items,
+            "num_users": self.num_users >= 1,
+            "num_items": self.num_items >= 2,
+            "clusters": 1 <= self.clusters <= self.num_items,
             "memberships": 1 <= self.memberships <= self.clusters,
             "zipf": self.zipf >= 0,
             "stickiness": 0 <= self.stickiness <= 1,
@@ -55,14 +55,14 @@ class WorldConfig:
             "successor": 0 <= self.successor < 1,
             "noise": 0.001 <= self.noise <= 1,
             "events_min": 3 <= self.events_min <= self.events_max,
-            "events_max": self.events_max < self.items,
+            "events_max": self.events_max < self.num_items,
             "seed": self.seed >= 0,
         }
         for field, good in accepted.items():
             if not good:
                 raise ValueError(
                     f"data.{field}={getattr(self, field)} is out of range; see "
-                    f"WorldConfig.{field} (users={self.users}, items={self.items}, "
+                    f"WorldConfig.{field} (num_users={self.num_users}, num_items={self.num_items}, "
                     f"clusters={self.clusters}, events {self.events_min} to "
                     f"{self.events_max})"
                 )
@@ -97,18 +97,20 @@ class World:
     def make(cls, config: WorldConfig) -> "World":
         """Draws the parameters; the same config gives the same world."""
         rng = np.random.default_rng([config.seed, 0])
-        order = rng.permutation(config.items)
+        order = rng.permutation(config.num_items)
         home, place = order % config.clusters, order // config.clusters
         # The other clusters: a random choice per item among those that are not home.
-        others = rng.random((config.items, config.clusters - 1)).argsort(1, "stable")
+        others = rng.random((config.num_items, config.clusters - 1)).argsort(
+            1, "stable"
+        )
         others = (home[:, None] + 1 + others) % config.clusters
         members = np.concatenate([home[:, None], others], 1)[:, : config.memberships]
-        weight = np.zeros((config.items, config.clusters))
+        weight = np.zeros((config.num_items, config.clusters))
         popularity = (place + 1.0) ** -config.zipf
-        weight[np.arange(config.items)[:, None], members] = popularity[:, None]
+        weight[np.arange(config.num_items)[:, None], members] = popularity[:, None]
         emission = (1 - config.noise) * weight / weight.sum(0)
-        emission += config.noise / config.items
-        follower = np.zeros(config.items + 1, np.int32)
+        emission += config.noise / config.num_items
+        follower = np.zeros(config.num_items + 1, np.int32)
         for cluster in range(config.clusters):
             # One random cycle through the items at home in the cluster.
             cycle = 1 + rng.permutation(np.flatnonzero(home == cluster))

@@ -9,8 +9,8 @@ from jaxrec.data.splits import Cases
 from jaxrec.data.world import World, WorldConfig
 
 SMALL = dict(
-    users=1500,
-    items=120,
+    num_users=1500,
+    num_items=120,
     clusters=12,
     memberships=3,
     events_min=8,
@@ -58,15 +58,15 @@ def test_the_split_is_leave_one_out_and_titles_name_clusters(small):
 
 
 def test_keys_of_other_data_sets_and_unset_keys_are_not_read():
-    config = {"name": "synthetic", "path": "", "core": None, "users": None}
-    config |= {"items": 40, "events_max": 20, "clusters": 4}
+    config = {"name": "synthetic", "path": "", "core": None, "num_users": None}
+    config |= {"num_items": 40, "events_max": 20, "clusters": 4}
     sequences = synthetic.generate(config)
-    assert sequences.items == 40 and sequences.users == WorldConfig().users
+    assert sequences.items == 40 and sequences.users == WorldConfig().num_users
 
 
 def by_enumeration(world, history):
     """The prediction as a sum over all hidden paths, from the definition."""
-    config, v = world.config, world.config.items
+    config, v = world.config, world.config.num_items
     clusters = range(config.clusters)
 
     def emit(cluster, before, item):
@@ -98,7 +98,7 @@ def by_enumeration(world, history):
 
 def test_the_filter_equals_the_sum_over_all_hidden_paths():
     config = WorldConfig(
-        users=3, items=7, clusters=3, memberships=2, events_min=5, events_max=5,
+        num_users=3, num_items=7, clusters=3, memberships=2, events_min=5, events_max=5,
         successor=0.2, noise=0.1, stickiness=0.6, drift=0.7,
     )  # fmt: skip
     world = World.make(config)
@@ -176,7 +176,7 @@ def test_the_ceiling_of_one_cluster_without_structure_is_known():
     # One cluster, no popularity: 30 items, all alike. After t events the target is
     # uniform over the 30 - t others: recall@10 = 10 / (30 - t), t = 6 - 1.
     config = dict(
-        users=400, items=30, clusters=1, memberships=1, zipf=0.0, successor=0.0,
+        num_users=400, num_items=30, clusters=1, memberships=1, zipf=0.0, successor=0.0,
         events_min=6, events_max=6,
     )  # fmt: skip
     result = synthetic.ceiling(config, synthetic.load(config))
@@ -193,13 +193,13 @@ def test_the_ceiling_of_one_cluster_without_structure_is_known():
 @pytest.mark.parametrize(
     ("wrong", "field"),
     [
-        ({"users": 0}, "users=0"),
+        ({"num_users": 0}, "num_users=0"),
         ({"stickiness": 1.5}, "stickiness=1.5"),
         ({"noise": 0.0}, "noise=0.0"),
         ({"memberships": 33, "clusters": 32}, "memberships=33"),
         ({"events_min": 2}, "events_min=2"),
         ({"events_min": 30, "events_max": 20}, "events_min=30"),
-        ({"events_max": 1000, "items": 1000}, "events_max=1000"),
+        ({"events_max": 1000, "num_items": 1000}, "events_max=1000"),
         ({"successor": 1.0}, "successor=1.0"),
     ],
 )
@@ -210,6 +210,6 @@ def test_a_value_out_of_range_is_refused_by_name(wrong, field):
 
 def test_a_split_of_another_world_or_an_unknown_part_is_refused(small):
     with pytest.raises(ValueError, match="120 items of 'synthetic'.* 99 items"):
-        synthetic.ceiling(SMALL | {"items": 99}, small)
+        synthetic.ceiling(SMALL | {"num_items": 99}, small)
     with pytest.raises(ValueError, match="'train'"):
         synthetic.ceiling(SMALL, small, "train")

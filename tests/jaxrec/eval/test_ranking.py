@@ -293,17 +293,17 @@ def test_sharded_rows_and_a_sharded_padded_table_give_the_same_ranks():
     mesh = jax.make_mesh(
         (4, 2), ("data", "model"), axis_types=(jax.sharding.AxisType.Auto,) * 2
     )
-    spec = jax.sharding.PartitionSpec
-    rows = jax.sharding.NamedSharding(mesh, spec("data"))
+    axes = jax.sharding.PartitionSpec
+    rows = jax.sharding.NamedSharding(mesh, axes("data"))
     params = parameters()
     params["table"] = np.pad(params["table"], ((0, 4), (0, 0)), constant_values=9)
     params["bias"] = np.pad(params["bias"], (0, 4), constant_values=99)
     params = {
         "table": jax.device_put(
-            params["table"], jax.sharding.NamedSharding(mesh, spec("model", None))
+            params["table"], jax.sharding.NamedSharding(mesh, axes("model", None))
         ),
         "bias": jax.device_put(
-            params["bias"], jax.sharding.NamedSharding(mesh, spec("model"))
+            params["bias"], jax.sharding.NamedSharding(mesh, axes("model"))
         ),
     }
     for max_scores in (None, 36 * 8):

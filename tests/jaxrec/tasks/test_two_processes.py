@@ -11,7 +11,9 @@ import pytest
 
 ROOT = pathlib.Path(__file__).parents[3]
 OVERRIDES = {
-    "data.users": 60,
+    "data.num_users": 60,
+    "data.num_items": 40,
+    "data.clusters": 4,
     "data.events_max": 25,
     "model.dim": 8,
     "model.blocks": 1,
