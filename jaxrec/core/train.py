@@ -279,7 +279,9 @@ class _Run:
 
     def _plot(self):
         if jax.process_index() == 0:
-            plot_learning_curve(self.workdir)
+            # The metric that decides comes first: its best step is marked.
+            shown = dict.fromkeys((self.options["monitor"], "ndcg@10"))
+            plot_learning_curve(self.workdir, tuple(shown))
         self.plotted = time.monotonic()
 
 

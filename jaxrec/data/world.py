@@ -23,7 +23,8 @@ class WorldConfig:
         noise: Share of the uniform background in the events, in [0.001, 1]: every item
             stays possible.
         events_min: Fewest events of a user, at least 3.
-        events_max: Most events of a user, below `num_items`; lengths are uniform between.
+        events_max: Most events of a user, below `num_items`; lengths are uniform
+            between the two.
         seed: Seed of everything.
 
     Raises:
@@ -62,7 +63,8 @@ class WorldConfig:
             if not good:
                 raise ValueError(
                     f"data.{field}={getattr(self, field)} is out of range; see "
-                    f"WorldConfig.{field} (num_users={self.num_users}, num_items={self.num_items}, "
+                    f"WorldConfig.{field} (num_users={self.num_users}, "
+                    f"num_items={self.num_items}, "
                     f"clusters={self.clusters}, events {self.events_min} to "
                     f"{self.events_max})"
                 )

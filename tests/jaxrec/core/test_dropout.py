@@ -65,16 +65,24 @@ def test_masks_differ_by_row_place_and_seed():
 def test_gradient_is_the_mask():
     x = jnp.asarray(np.random.default_rng(0).normal(size=(3, 2, 8)), jnp.float32)
     keys = keys_of([0, 1])
-    gradient = jax.grad(lambda x: dropout(x, 0.25, keys, 0).sum())(x)
-    np.testing.assert_array_equal(gradient, dropout(jnp.ones_like(x), 0.25, keys, 0))
+
+    @jax.jit
+    def mask_and_gradient(x):
+        gradient = jax.grad(lambda x: dropout(x, 0.25, keys, 0).sum())(x)
+        return dropout(jnp.ones_like(x), 0.25, keys, 0), gradient
+
+    mask, gradient = mask_and_gradient(x)
+    np.testing.assert_array_equal(gradient, mask)
+    assert np.unique(mask).size == 2
 
 
 def test_dtype_stays_and_nan_of_a_dropped_element_goes():
     keys = keys_of([0])
-    half = dropout(jnp.ones((4, 1, 8), jnp.bfloat16), 0.5, keys, 0)
+    drop = jax.jit(lambda x: dropout(x, 0.5, keys, 0))
+    half = drop(jnp.ones((4, 1, 8), jnp.bfloat16))
     assert half.dtype == jnp.bfloat16
     assert set(np.unique(np.float32(half))) == {0.0, 2.0}
-    out = np.asarray(dropout(jnp.full((4, 1, 8), jnp.nan), 0.5, keys, 0))
+    out = np.asarray(drop(jnp.full((4, 1, 8), jnp.nan)))
     np.testing.assert_array_equal(np.isnan(out), np.float32(half) != 0)
 
 

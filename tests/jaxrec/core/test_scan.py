@@ -12,8 +12,8 @@ from jaxrec.core.scan import choose_form, linear_recurrence
 BATCH, WIDTH = 3, 4
 RANDOM = tuple(np.random.default_rng(0).integers(18, 300, 2).tolist())
 LENGTHS = {
-    "sequential": (1, 2, 3, 7, 8, 11, 16, 17, 50, 200, 300, *RANDOM),
-    "associative": (1, 2, 3, 7, 17, 50, 300),
+    "sequential": (1, 2, 3, 8, 11, 50, 200, 300, *RANDOM),
+    "associative": (1, 2, 3, 7, 17, 300),
     "chunked": (1, 2, 15, 16, 17, 300, *RANDOM[:1]),
 }
 FORMS = tuple(LENGTHS)
@@ -120,8 +120,10 @@ def test_without_mask_and_state(form):
     np.testing.assert_allclose(joined(grads[1]), d_x, rtol=1e-10)
 
 
-@pytest.mark.parametrize("reverse", [False, True])
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(
+    ("form", "reverse"),
+    [("sequential", True), ("associative", False), ("chunked", True)],
+)
 def test_last_state_continues_the_sequence(form, reverse):
     lam, x, keep, h0 = draw(1, 18)
     lam, x, h0 = pair(lam, np.float32), pair(x, np.float32), pair(h0, np.float32)
