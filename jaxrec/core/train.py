@@ -233,14 +233,14 @@ class _Run:
         self._check()
         reports = [report for _, report in self.pending]
         means = {k: float(np.mean([r[k] for r in reports])) for k in reports[-1]}
-        self.writer.write(step, "train", {**means, **self.line.rates()})
+        self._write(step, "train", {**means, **self.line.rates()})
         self.pending = []
 
     def _evaluate(self, params, step) -> bool:
         """Evaluates, keeps the best; whether patience has run out."""
         monitor, patience = self.options["monitor"], self.options["patience"]
         metrics = self.task.evaluate(params, "valid")
-        self.writer.write(step, "valid", metrics)
+        self._write(step, "valid", metrics)
         if monitor not in metrics:
             raise ValueError(
                 f"train.monitor: {monitor!r} is no metric of this task, nearest is "
@@ -266,6 +266,11 @@ class _Run:
         if time.monotonic() - self.plotted > _PLOT_SECONDS:
             self._plot()
         return bool(patience) and self.best["bad"] >= patience
+
+    def _write(self, step, kind, values):
+        # Seconds of all cores since the process began, start-up and evaluations too.
+        spent = {"time/cpu_seconds": time.process_time()}
+        self.writer.write(step, kind, {**values, **spent})
 
     def _save(self, state, step, early, must):
         self._check()
