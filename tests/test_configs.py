@@ -100,6 +100,12 @@ def test_losses_by_name(tmp_path, loss):
     assert "sampled10/recall@10" in rows["lru"]
 
 
+def test_mixed_precision_by_name(tmp_path):
+    config = tiny("synthetic", num_users=40, num_items=40, clusters=4, events_max=25)
+    config.model.compute_dtype = "bfloat16"
+    check_workdir(tmp_path, next_item.run(config, tmp_path))
+
+
 def test_the_large_catalogue_config(tmp_path):
     data = {"num_users": 30, "num_items": 5000, "num_events": 40}
     data["cache"] = str(tmp_path / "cache")

@@ -1,13 +1,12 @@
 """Every form of the linear recurrence against a float64 step loop with its adjoint."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from jaxrec.core.scan import choose_form, linear_recurrence
+from tests.jaxrec.compiling import quick_jit
 
 BATCH, WIDTH = 3, 4
 RANDOM = tuple(np.random.default_rng(0).integers(18, 300, 2).tolist())
@@ -17,10 +16,6 @@ LENGTHS = {
     "chunked": (1, 2, 15, 16, 17, 300, *RANDOM[:1]),
 }
 FORMS = tuple(LENGTHS)
-# Most of the time here is compilation: no need of the fastest code.
-quick_jit = functools.partial(
-    jax.jit, compiler_options={"xla_backend_optimization_level": 0}
-)
 
 
 def draw(seed, length):

@@ -8,15 +8,11 @@ import numpy as np
 import pytest
 
 from jaxrec.losses.sampled import sampled_softmax, uniform_negatives_ce
+from tests.jaxrec.compiling import quick_jit
 from tests.jaxrec.losses.test_softmax import closed_form
 
 N, D, ITEMS = 22, 6, 40
 COUNTS = np.random.default_rng(1).zipf(1.6, ITEMS + 1).clip(0, 12)
-
-# Most of the time is compilation: no need of the fastest code.
-quick_jit = functools.partial(
-    jax.jit, compiler_options={"xla_backend_optimization_level": 0}
-)
 
 
 def draw(dtype=np.float32, rows=ITEMS + 1):

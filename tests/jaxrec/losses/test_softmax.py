@@ -2,22 +2,17 @@
 
 import functools
 import math
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import AxisType, NamedSharding
+from jax.sharding import PartitionSpec as P
 
-from jaxrec.losses.softmax import linear_softmax_ce, softmax_ce
-
-# Most of the time is compilation: no need of the fastest code.
-quick_jit = functools.partial(
-    jax.jit, compiler_options={"xla_backend_optimization_level": 0}
-)
+from jaxrec.losses import softmax
+from jaxrec.losses.softmax import choose_blocks, linear_softmax_ce, softmax_ce
+from tests.jaxrec.compiling import quick_jit
 
 
 def draw(n, d, v, dtype=np.float64, scale=1.0):
@@ -161,61 +156,67 @@ def test_scratch_memory_has_no_array_of_all_logits():
     logits = 4 * n * v
     assert scratch_bytes(softmax_ce, n, d, v) > logits
 
-    def fused(*case):
-        return linear_softmax_ce(*case, chunk=chunk)
-
-    # A few arrays of one block's logits and of the inputs' sizes.
-    block, inputs = 4 * chunk * v, 4 * (n + v) * d
-    assert scratch_bytes(fused, n, d, v) < 3 * block + 4 * inputs < logits / 5
-
-
-ON_TWO_DEVICES = """
-import jax, numpy as np
-from jax.sharding import AxisType, NamedSharding, PartitionSpec as P
-from jaxrec.losses.softmax import linear_softmax_ce
-from tests.jaxrec.losses.test_softmax import closed_form, draw
-
-x, table, bias, labels, weights = draw(24, 6, 33, np.float32)
-wanted, wanted_grads = closed_form(x, table, bias, labels, weights)
-mesh = jax.make_mesh((2,), ("data",), axis_types=(AxisType.Auto,))
-put = lambda a: jax.device_put(a, NamedSharding(mesh, P("data")))
-rows = tuple(put(np.asarray(a)) for a in (x, labels, np.float32(weights)))
-
-def loss(table, bias, x, labels, weights):
-    return linear_softmax_ce(x, table, bias, labels, weights, chunk=5)
-
-gradient = jax.value_and_grad(loss, (0, 1, 2))
-
-def per_device(table, bias, *rows):
-    value, (d_table, d_bias, d_x) = gradient(table, bias, *rows)
-    return jax.lax.psum((value, d_table, d_bias), "data"), d_x
-
-mapped = jax.shard_map(
-    per_device,
-    mesh=mesh,
-    in_specs=(P(), P(), P("data"), P("data"), P("data")),
-    out_specs=(P(), P("data")),
-    check_vma=False,
-)
-(value, d_table, d_bias), d_x = jax.jit(mapped)(table, bias, *rows)
-by_hand = value, d_table, d_bias, d_x
-value, (d_table, d_bias, d_x) = jax.jit(gradient)(table, bias, *rows)
-for value, d_table, d_bias, d_x in (by_hand, (value, d_table, d_bias, d_x)):
-    np.testing.assert_allclose(value, wanted, rtol=1e-6)
-    for got, gradient in zip((d_x, d_table, d_bias), wanted_grads):
-        np.testing.assert_allclose(got, gradient, atol=1e-5)
-print("equal on", jax.device_count())
-"""
+    inputs = 4 * (n + v) * d
+    for catalogue_chunk in (0, 500):
+        blocks = dict(chunk=chunk, catalogue_chunk=catalogue_chunk)
+        loss = functools.partial(linear_softmax_ce, **blocks)
+        # A few arrays of one block's logits and of the inputs' sizes.
+        bound = 4 * inputs + 3 * 4 * chunk * (catalogue_chunk or v)
+        assert bound < logits / 5
+        assert scratch_bytes(loss, n, d, v) < bound
 
 
-def test_rows_split_over_two_devices():
-    forced = "--xla_force_host_platform_device_count=2"
-    done = subprocess.run(
-        [sys.executable, "-c", ON_TWO_DEVICES],
-        env=os.environ | {"XLA_FLAGS": forced, "JAX_PLATFORMS": "cpu"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        cwd=Path(__file__).parents[3],
+def test_rows_split_over_devices():
+    x, table, bias, labels, weights = draw(24, 6, 33, np.float32)
+    wanted, wanted_grads = closed_form(x, table, bias, labels, weights)
+    mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
+    rows = jax.device_put(
+        (x, labels, weights.astype(np.float32)), NamedSharding(mesh, P("data"))
     )
-    assert done.stdout == "equal on 2\n", done.stderr
+
+    def loss(table, bias, x, labels, weights):
+        return linear_softmax_ce(x, table, bias, labels, weights, chunk=2)
+
+    gradient = jax.value_and_grad(loss, (0, 1, 2))
+
+    def per_device(table, bias, *rows):
+        value, (d_table, d_bias, d_x) = gradient(table, bias, *rows)
+        value, d_table, d_bias = jax.lax.psum((value, d_table, d_bias), "data")
+        return value, (d_table, d_bias, d_x)
+
+    by_hand = jax.shard_map(
+        per_device,
+        mesh=mesh,
+        in_specs=(P(), P(), P("data"), P("data"), P("data")),
+        out_specs=(P(), (P(), P(), P("data"))),
+        check_vma=False,
+    )
+    for spread in (by_hand, gradient):  # three rows on each device; the partitioner
+        value, (d_table, d_bias, d_x) = quick_jit(spread)(table, bias, *rows)
+        assert len(value.sharding.device_set) == 8
+        assert float(value) == pytest.approx(wanted, rel=1e-6)
+        for got, exact in zip((d_x, d_table, d_bias), wanted_grads[:3], strict=True):
+            np.testing.assert_allclose(got, exact, rtol=0, atol=1e-5)
+
+
+def test_block_sizes_are_chosen_by_device_and_catalogue():
+    assert choose_blocks(3_000, "cpu") == (128, 0)
+    assert choose_blocks(57_000, "cpu") == (1024, 256)
+    # 2^26 scores of 4 bytes are 256 MB.
+    assert choose_blocks(2**16, "gpu") == (2**10, 0)
+    positions, items = choose_blocks(2_000_000, "gpu")
+    assert positions * items == 2**26
+
+
+def test_chosen_blocks_are_the_default(monkeypatch):
+    case = draw(21, 6, 33, np.float32)
+    used = []
+
+    def choose(items):
+        used.append(items)
+        return 8, 7
+
+    monkeypatch.setattr(softmax, "choose_blocks", choose)
+    value = quick_jit(linear_softmax_ce)(*case)
+    assert float(value) == pytest.approx(closed_form(*case)[0], rel=1e-6)
+    assert used == [33]
