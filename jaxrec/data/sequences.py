@@ -84,6 +84,16 @@ class Sequences:
                 )
         if len(self.item_ids) == 0 or self.item_ids[0] != "":
             raise ValueError("item_ids must begin with '' (entry 0 is padding)")
+        if np.any(np.diff(self.offsets) < 0):
+            user = int(np.flatnonzero(np.diff(self.offsets) < 0)[0])
+            raise ValueError(f"offsets must not fall, they do at user {user}")
+        wrong = (self.values < 1) | (self.values >= len(self.item_ids))
+        if wrong.any():
+            place = int(wrong.argmax())
+            raise ValueError(
+                f"item numbers must be 1 to {len(self.item_ids) - 1}, "
+                f"values[{place}] is {self.values[place]}"
+            )
 
     @property
     def users(self) -> int:

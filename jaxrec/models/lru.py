@@ -188,7 +188,7 @@ def run(
     keep = jnp.concatenate([first[None], keep])
     state = start(cfg, ids.shape[1]) if state is None else state
     dtype = jnp.dtype(cfg.compute_dtype)
-    x = params["embedding"]["table"][ids]
+    x = jnp.asarray(params["embedding"]["table"])[ids]
     x = _norm(params["embedding"]["norm"], dropout(x, cfg.dropout, keys, 0))
     states = []
     for i in range(cfg.blocks):

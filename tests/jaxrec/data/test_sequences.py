@@ -85,6 +85,9 @@ def test_from_histories_numbers_items_in_order():
         ({"offsets": np.array([1, 3, 3, 4])}, "begin with 0"),
         ({"times": np.array([1])}, r"times must have shape \(4,\), not \(1,\)"),
         ({"item_ids": np.array(["x", "a", "b", "c"])}, "entry 0 is padding"),
+        ({"offsets": np.array([0, 5, 4, 4])}, "they do at user 1"),
+        ({"values": np.array([1, 2, 9, 1])}, r"1 to 3, values\[2\] is 9"),
+        ({"values": np.array([1, 0, 2, 1])}, r"1 to 3, values\[1\] is 0"),
     ],
 )
 def test_arrays_that_do_not_fit_are_refused(change, message):
