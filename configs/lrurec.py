@@ -79,6 +79,7 @@ def _xlong() -> ConfigDict:
     config.train.eval_every = config.train.save_every = 500
     config.eval.max_users = 1000
     config.eval.floors = False
+    config.parallel.micro = 1  # Every part would add up a gradient of 0.5 GB.
     return config.lock()
 
 

@@ -187,5 +187,5 @@ def test_unknown_monitor_names_the_nearest(tmp_path):
 
 def test_training_learns(tmp_path):
     task = ToyTask()
-    train(tmp_path, task, steps=120, eval_every=24)
+    train(tmp_path, task, steps=240, eval_every=40)
     assert task.evaluated[-1] < task.evaluated[0] / 5

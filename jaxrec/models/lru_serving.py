@@ -1,0 +1,127 @@
+"""LRURec (see `jaxrec.models.lru`) with what no request changes computed beforehand.
+
+Folded parameters hold, per item, LayerNorm(E[item]), and per block lambda instead of
+its logs and the input map with its gain multiplied in. The state is one array
+(b, blocks, 2, 2D), real and imaginary parts, so that a call passes one buffer. A step
+for one user then takes half the time of `lru.step` (one thread: 37 instead of 83
+microseconds, of which a call that does nothing but carry the state takes 11).
+
+Also tabulating the first block's input map per item, (items + 1, 4D), was measured: it
+saves nothing and takes four times the memory of the table.
+"""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxrec.core.scan import linear_recurrence
+from jaxrec.models.lru import LRUConfig, _linear, _norm
+
+Params = dict[str, Any]
+
+_AS_THEY_ARE = ("out", "norm", "ffn_in", "ffn_out", "ffn_norm")
+
+
+def fold(params: Params, cfg: LRUConfig) -> Params:
+    """Parameters for the functions below, from those of `jaxrec.models.lru`."""
+    embedding = params["embedding"]
+    table = embedding["table"][: cfg.items + 1]
+    folded = {"items": _norm(embedding["norm"], table)}
+    for i in range(cfg.blocks):
+        block = params[f"block_{i}"]
+        logs = block["lru"]
+        radius = jnp.exp(-jnp.exp(logs["nu_log"]))
+        theta = jnp.exp(logs["theta_log"])
+        gain = jnp.tile(jnp.exp(logs["gamma_log"]), 2)
+        folded[f"block_{i}"] = {
+            "lambda_re": radius * jnp.cos(theta),
+            "lambda_im": radius * jnp.sin(theta),
+            "in": {name: value * gain for name, value in block["in"].items()},
+            **{name: block[name] for name in _AS_THEY_ARE},
+        }
+    return folded
+
+
+def for_platform(cfg: LRUConfig, platform: str) -> LRUConfig:
+    """The config for a program that is exported to a platform, wherever this runs.
+
+    Args:
+        cfg: Sizes.
+        platform: "cpu", "cuda" or "tpu". A CPU gets the sequential loop, the others
+            `lax.associative_scan`: plain XLA, no kernel of one device generation.
+    """
+    form = "sequential" if platform == "cpu" else "associative"
+    return dataclasses.replace(cfg, scan=form)
+
+
+def start(cfg: LRUConfig, batch: int) -> jax.Array:
+    """The state (batch, blocks, 2, 2D) of users without history."""
+    return jnp.zeros((batch, cfg.blocks, 2, cfg.channels))
+
+
+def step(
+    folded: Params, cfg: LRUConfig, state: jax.Array, ids: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """One event, as `lru.step`: state and ids (b,) to state and outputs (b, d)."""
+    dtype = jnp.dtype(cfg.compute_dtype)
+    x = folded["items"][ids]
+    states = []
+    for i in range(cfg.blocks):
+        block = folded[f"block_{i}"]
+        u_re, u_im = jnp.split(_linear(block["in"], x, dtype), 2, axis=-1)
+        re, im = block["lambda_re"], block["lambda_im"]
+        h_re, h_im = state[:, i, 0], state[:, i, 1]
+        h = (re * h_re - im * h_im + u_re, re * h_im + im * h_re + u_im)
+        states.append(jnp.stack(h, 1))
+        x = _after_recurrence(block, dtype, x, h)
+    return jnp.stack(states, 1), x
+
+
+def extend(
+    folded: Params, cfg: LRUConfig, state: jax.Array, ids: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """State and last output after ids (b, t) that follow what led to `state`.
+
+    A zero in `ids` is a beginning: what comes after it is encoded as without history.
+    """
+    state, hidden = _run(folded, cfg, state, ids)
+    return state, hidden[-1]
+
+
+def prefill(
+    folded: Params, cfg: LRUConfig, ids: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """State and last output after histories ids (b, t), as `lru.prefill`."""
+    return extend(folded, cfg, start(cfg, ids.shape[0]), ids)
+
+
+def encode(folded: Params, cfg: LRUConfig, ids: jax.Array) -> jax.Array:
+    """Outputs (b, t, d) at every position of histories ids (b, t), as `lru.encode`."""
+    _, hidden = _run(folded, cfg, start(cfg, ids.shape[0]), ids)
+    return hidden.swapaxes(0, 1)
+
+
+def _run(folded, cfg, state, ids):
+    dtype = jnp.dtype(cfg.compute_dtype)
+    ids = ids.T
+    keep = jnp.concatenate([jnp.ones_like(ids[:1], bool), ids[:-1] != 0])
+    x = folded["items"][ids]
+    states = []
+    for i in range(cfg.blocks):
+        block = folded[f"block_{i}"]
+        u = jnp.split(_linear(block["in"], x, dtype), 2, axis=-1)
+        lam = (block["lambda_re"], block["lambda_im"])
+        before = (state[:, i, 0], state[:, i, 1])
+        h, last = linear_recurrence(lam, tuple(u), keep, before, form=cfg.scan)
+        states.append(jnp.stack(last, 1))
+        x = _after_recurrence(block, dtype, x, h)
+    return jnp.stack(states, 1), x
+
+
+def _after_recurrence(block, dtype, x, h):
+    y = _linear(block["out"], jnp.concatenate(h, -1), dtype)
+    x = _norm(block["norm"], y + x)
+    y = jax.nn.gelu(_linear(block["ffn_in"], x, dtype), approximate=False)
+    return _norm(block["ffn_norm"], _linear(block["ffn_out"], y, dtype) + x)

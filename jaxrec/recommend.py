@@ -1,0 +1,100 @@
+"""Recommendations at a shell, from a run or from a portable file.
+
+    python -m jaxrec.recommend --workdir=runs/x --user=42 --k=10
+    python -m jaxrec.recommend --workdir=runs/x --history="1193 661 914"
+
+With --user the history is that of the data the run was trained on; with --history it is
+the item ids given, oldest first, and no data is needed.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from jaxrec.core.cli import readable_errors
+
+_LAST = 5
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the program.
+
+    Args:
+        argv: Arguments, None for those of the command line.
+
+    Returns:
+        Exit status: 0, or 2 for an error of the user.
+    """
+    parser = _parser()
+    options = parser.parse_args(argv)
+    if options.portable and options.user is not None:
+        parser.error("--user needs the data of a run: give --workdir, or --history")
+    with readable_errors() as outcome:
+        _run(options)
+    return outcome.status
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        "python -m jaxrec.recommend", description=__doc__.partition("\n")[0]
+    )
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--workdir", help="directory of a run")
+    source.add_argument("--portable", help="file that python -m jaxrec.export wrote")
+    who = parser.add_mutually_exclusive_group(required=True)
+    who.add_argument("--user", help="user id, as in the data of the run")
+    who.add_argument("--history", help="item ids between spaces, oldest first")
+    parser.add_argument("--k", type=int, default=10, help="how many items (10)")
+    parser.add_argument(
+        "--include_seen", action="store_true", help="items of the history may come back"
+    )
+    return parser
+
+
+def _run(options: argparse.Namespace) -> None:
+    if options.portable:
+        from jaxrec.serve import portable
+
+        recommender = portable.load(options.portable)
+    else:
+        from jaxrec.serve import workdir
+
+        recommender = workdir.load(options.workdir)
+    if options.user is None:
+        history = options.history.split()
+    else:
+        from jaxrec.serve.users import user_history
+
+        history = user_history(options.workdir, options.user)
+    (answer,) = recommender.recommend([history], options.k, not options.include_seen)
+    ids = recommender.ids
+    known = ids.numbers(history)[0].tolist()
+    if answer.unknown:
+        print(f"unknown items, skipped: {' '.join(answer.unknown)}\n")
+    last = known[-_LAST:]
+    if last:
+        print(f"history: {len(known)} events, the last {len(last)}:")
+        print(_table(["item", "title"], [ids.raw(last), ids.titles(last)]), end="\n\n")
+    scores = [f"{score:.3f}" for score in answer.scores]
+    ranks = [str(rank) for rank in range(1, len(answer) + 1)]
+    columns = [ranks, answer.ids, answer.titles, scores]
+    print(_table(["rank", "item", "title", "score"], columns))
+
+
+def _table(heads: Sequence[str], columns: Sequence[Sequence[str]]) -> str:
+    """Columns as aligned text, without those that are empty in every row."""
+    kept = [
+        [head, *column]
+        for head, column in zip(heads, columns, strict=True)
+        if any(column)
+    ]
+    padded = []
+    for column in kept:
+        width = max(map(len, column))
+        right = column[0] in ("rank", "score")
+        padded.append([c.rjust(width) if right else c.ljust(width) for c in column])
+    return "\n".join("  ".join(row).rstrip() for row in zip(*padded, strict=True))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

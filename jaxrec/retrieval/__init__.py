@@ -1,0 +1,1 @@
+"""Scoring a catalogue and taking the top of it."""

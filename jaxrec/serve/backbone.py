@@ -1,0 +1,132 @@
+"""A trained model as the server sees it: a few functions over one set of parameters.
+
+The functions come either from a module in `jaxrec.models` (`from_model`) or from a file
+with exported programs (`jaxrec.serve.portable`); nothing else in `jaxrec.serve` knows
+which, nor what the state of a model is made of.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxrec.retrieval.topk import Index, make_index, search
+
+LENGTHS = (16, 64, 256)
+
+
+@dataclasses.dataclass(frozen=True)
+class Backbone:
+    """Functions of one trained model.
+
+    A state is a pytree whose leaves all have the batch as their first axis.
+
+    Attributes:
+        items: Catalogue size.
+        params: Pytree of arrays, the first argument of every function.
+        begin: State of one user without history (batch 1), numpy.
+        step: (params, state, ids (b,)) -> (state, hidden (b, d)).
+        prefill: (params, ids (b, t)) -> (state, hidden (b, d)), ids left padded with
+            0, t one of `lengths`.
+        extend: (params, state, ids (b, t)) -> (state, hidden (b, d)), ids without
+            padding, t the last of `lengths`.
+        encode: (params, ids (b, t)) -> hidden (b, t, d), ids as for `prefill`.
+        search: (params, hidden, k, exclude, seen) -> (scores, ids), see
+            `jaxrec.retrieval.topk.search`; k is one of `ks`.
+        lengths: Lengths of history that programs are made for, ascending.
+        ks: Sizes of answer that programs are made for, ascending.
+        on_platform: Platform -> the same backbone in the forms that are exported to
+            that platform; None if it was itself read from an exported file.
+    """
+
+    items: int
+    params: Any
+    begin: Any
+    step: Callable[..., Any]
+    prefill: Callable[..., Any]
+    extend: Callable[..., Any]
+    encode: Callable[..., Any]
+    search: Callable[..., Any]
+    lengths: tuple[int, ...]
+    ks: tuple[int, ...]
+    on_platform: Callable[[str], "Backbone"] | None = None
+
+
+def from_model(
+    module: ModuleType,
+    cfg: Any,
+    params: Any,
+    *,
+    serving: ModuleType | None = None,
+    lengths: tuple[int, ...] = LENGTHS,
+) -> Backbone:
+    """The functions of a backbone module.
+
+    Args:
+        module: A module as `jaxrec.models` describes.
+        cfg: Its config.
+        params: Its trained parameters.
+        serving: Its serving companion, if it has one.
+        lengths: Lengths of history that programs are made for.
+    """
+    table, bias = module.head(params, cfg)
+    rows = cfg.items + 1  # Tables may be rounded up.
+    index = jax.jit(make_index)(table[:rows], bias[:rows])
+    if serving is not None:
+        params = jax.jit(serving.fold, static_argnums=1)(params, cfg)
+    used = serving or module
+
+    def on_platform(platform: str) -> Backbone:
+        if serving is None:
+            return backbone
+        form = serving.for_platform(cfg, platform)
+        return dataclasses.replace(backbone, **_functions(serving, form))
+
+    backbone = Backbone(
+        items=cfg.items,
+        params={"model": params, "head": index._asdict()},
+        begin=jax.tree.map(np.asarray, used.start(cfg, 1)),
+        search=search_head,
+        lengths=tuple(sorted(lengths)),
+        ks=answer_sizes(cfg.items),
+        on_platform=on_platform,
+        **_functions(used, cfg),
+    )
+    return backbone
+
+
+def _functions(module: ModuleType, cfg: Any) -> dict[str, Callable[..., Any]]:
+    def step(params, state, ids):
+        return module.step(params["model"], cfg, state, ids)
+
+    def prefill(params, ids):
+        return module.prefill(params["model"], cfg, ids)
+
+    def extend(params, state, ids):
+        if hasattr(module, "extend"):
+            return module.extend(params["model"], cfg, state, ids)
+        state, hidden = jax.lax.scan(
+            lambda state, column: step(params, state, column), state, ids.T
+        )
+        return state, hidden[-1]
+
+    def encode(params, ids):
+        return module.encode(params["model"], cfg, ids)
+
+    return {"step": step, "prefill": prefill, "extend": extend, "encode": encode}
+
+
+def search_head(params, hidden, k, exclude=None, seen=None):
+    """The search over the item vectors in `params`."""
+    return search(Index(**params["head"]), hidden, k, exclude, seen=seen)
+
+
+def answer_sizes(items: int) -> tuple[int, ...]:
+    """Powers of ten below the catalogue size, and the catalogue size itself."""
+    sizes = [10]
+    while sizes[-1] < items:
+        sizes.append(sizes[-1] * 10)
+    return (*(size for size in sizes if size < items), items)

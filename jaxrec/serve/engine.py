@@ -1,0 +1,279 @@
+"""What the server runs, in item numbers: steps, histories and searches, compiled.
+
+Sizes that a caller cannot choose are rounded up, so that there are few programs: the
+number of users with whole histories or with `slots` to one of `USERS`, the length of
+a history to one of the backbone's `lengths` (or a multiple of the last), the size of
+the answer to one of its `ks`. A state is used with the number of users it has.
+"""
+
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxrec.serve import state as states
+from jaxrec.serve.backbone import Backbone
+from jaxrec.serve.programs import Programs
+from jaxrec.serve.seen import BitSet, Ring
+from jaxrec.serve.state import State
+
+USERS = (1, 8, 64, 512, 4096)
+_WEIGHT = 2**16  # of one call: positions of histories, or kilobytes of what was seen
+
+Found = jax.Array  # (b, 2, k) int32, see `unpack`
+
+
+class Engine:
+    """Compiled programs over one backbone.
+
+    Args:
+        backbone: The model.
+        seen: How what was seen is remembered.
+
+    Attributes:
+        programs: The programs, which count themselves.
+    """
+
+    def __init__(self, backbone: Backbone, seen: BitSet | Ring):
+        self.backbone, self.seen = backbone, seen
+        self.programs = Programs(backbone.params)
+
+    @functools.cached_property
+    def like(self) -> State:
+        """A state of one user, of which only names, shapes and types count."""
+        nobody = np.zeros(1, np.int32)
+        _, hidden = jax.eval_shape(
+            self.backbone.step, self.backbone.params, self.backbone.begin, nobody
+        )
+        return {
+            "model": self.backbone.begin,
+            "hidden": np.zeros(hidden.shape, hidden.dtype),
+            "seen": self.seen.of([nobody[:0]]),
+        }
+
+    @functools.cached_property
+    def begin(self) -> State:
+        """The state of one user without history, numpy."""
+        # Id 0 gives the output of an empty history; its state is not kept.
+        after = self.observe(self.like, np.zeros(1, np.int32), None)
+        return self.like | {"hidden": np.asarray(after["hidden"])}
+
+    def users(self, state: State) -> int:
+        """How many users a state has; its arrays are not looked at."""
+        if isinstance(state, dict) and state.keys() == self.like.keys():
+            return len(state["hidden"])
+        return states.users(state, self.like)
+
+    def observe(
+        self, state: State, numbers: np.ndarray, slots: np.ndarray | None
+    ) -> State:
+        """State after one item per user (n,).
+
+        0 changes nothing, but must not be given for a single user without slots.
+        """
+        if slots is None:
+            key = ("observe", len(numbers))
+            return self._call(key, self._step, state, numbers)
+        rows = self.users(state)
+        # What is outside the pool is not written. (A mask in the program would make
+        # XLA copy the pool instead of writing into it.)
+        slots = _pad(np.where(numbers != 0, slots, rows), rows)
+        numbers = _pad(numbers, 0)
+        key = ("observe", len(slots), rows)
+        return self._call(key, self._step_slots, state, slots, numbers, donate=True)
+
+    def top(
+        self, state: State, k: int, exclude: bool, slots: np.ndarray | None
+    ) -> Found:
+        """Best items of every user, or of those at slots (then padded)."""
+        rows = self.users(state)
+        if slots is None:
+            key = ("search", rows, k, exclude)
+            return self._call(key, self._searching(k, exclude), _shown(state))
+        slots = _pad(slots, rows)
+        key = ("top", len(slots), rows, k, exclude)
+        search = self._searching(k, exclude)
+
+        def search_slots(params, state, slots):
+            return search(params, states.gather(state, slots))
+
+        return self._call(key, search_slots, state, slots)
+
+    def observe_and_top(
+        self,
+        state: State,
+        numbers: np.ndarray,
+        k: int,
+        exclude: bool,
+        slots: np.ndarray | None,
+    ) -> tuple[State, Found]:
+        """`observe` and `top` in one program."""
+        search = self._searching(k, exclude)
+        if slots is None:
+
+            def both(params, state, numbers):
+                state = self._step(params, state, numbers)
+                return state, search(params, state)
+
+            key = ("both", len(numbers), k, exclude)
+            return self._call(key, both, state, numbers)
+        if not numbers.all():
+            state = self.observe(state, numbers, slots)
+            return state, self.top(state, k, exclude, slots)
+
+        def both_slots(params, pool, slots, numbers):
+            old = states.gather(pool, slots)
+            new = self._step(params, old, numbers, masked=False)
+            return states.scatter(pool, slots, new), search(params, new)
+
+        rows = self.users(state)
+        slots, numbers = _pad(slots, rows), _pad(numbers, 0)
+        key = ("both", len(slots), rows, k, exclude)
+        return self._call(key, both_slots, state, slots, numbers, donate=True)
+
+    def take(self, state: State, slots: np.ndarray) -> State:
+        """A state of the users at slots."""
+
+        def take(params, state, slots):
+            return states.gather(state, slots)
+
+        key = ("take", len(slots), self.users(state))
+        return self._call(key, take, state, slots)
+
+    def put(self, state: State, slots: np.ndarray, new: State) -> State:
+        """A state with the users at slots replaced; `state` is consumed."""
+
+        def put(params, state, slots, new):
+            return states.scatter(state, slots, new)
+
+        key = ("put", len(slots), self.users(state))
+        return self._call(key, put, state, slots, new, donate=True)
+
+    def prefill(self, histories: Sequence[np.ndarray]) -> State:
+        """State after histories of item numbers, numpy."""
+        state = states.repeat(self.begin, len(histories))
+        state["seen"] = self.seen.of(histories)
+        kept = (state["model"], state["hidden"])
+        for rows, *read in self._read(histories):
+            if len(histories[rows[0]]):
+                for leaf, new in zip(
+                    jax.tree.leaves(kept), jax.tree.leaves(tuple(read)), strict=True
+                ):
+                    leaf[rows] = np.asarray(new)[: len(rows)]
+        return state
+
+    def recommend(
+        self, histories: Sequence[np.ndarray], k: int, exclude: bool
+    ) -> Iterator[tuple[list[int], Found]]:
+        """Best items per history: groups of row numbers with their answers (padded)."""
+        for rows, _, hidden in self._read(histories):
+            padding = hidden.shape[0] - len(rows)
+            empty = [np.zeros(0, np.int32)] * padding
+            seen = self.seen.of([histories[row] for row in rows] + empty)
+            key = ("search", len(seen), k, exclude)
+            shown = {"hidden": hidden, "seen": seen}
+            yield rows, self._call(key, self._searching(k, exclude), shown)
+
+    def _read(self, histories):
+        """Groups of rows that share a padded length: rows, model state, hidden."""
+        groups: dict[int, list[int]] = {}
+        for row, history in enumerate(histories):
+            groups.setdefault(self._padded_length(len(history)), []).append(row)
+        width = self.backbone.lengths[-1]
+        for length, members in sorted(groups.items()):
+            most = self._most(min(length, width))
+            for i in range(0, len(members), most):
+                rows = members[i : i + most]
+                if not length:
+                    begin = states.repeat(self.begin, _at_least(len(rows), USERS))
+                    yield rows, begin["model"], begin["hidden"]
+                else:
+                    yield rows, *self._read_group([histories[r] for r in rows], length)
+
+    def _most(self, positions: int) -> int:
+        """How many users' histories are read, and their answers searched, at once."""
+        weight = max(positions, self.like["seen"].nbytes // 1024, 1)
+        return max(n for n in USERS if n == 1 or n * weight <= _WEIGHT)
+
+    def _read_group(self, histories, length):
+        users, width = _at_least(len(histories), USERS), self.backbone.lengths[-1]
+        ids = np.zeros((users, length), np.int32)
+        for row, history in zip(ids, histories, strict=False):
+            row[length - len(history) :] = history
+        first, rest = ids[:, :width], ids[:, width:]
+        key = ("prefill", users, first.shape[1])
+        state, hidden = self.programs.call(key, self.backbone.prefill, first)
+        for i in range(0, rest.shape[1], width):
+            part = np.ascontiguousarray(rest[:, i : i + width])
+            key = ("extend", users)
+            state, hidden = self.programs.call(key, self.backbone.extend, state, part)
+        return state, hidden
+
+    def _padded_length(self, length: int) -> int:
+        longest = self.backbone.lengths[-1]
+        if length > longest:
+            return -(-length // longest) * longest
+        return _at_least(length, (0, *self.backbone.lengths))
+
+    def _step(self, params, state, numbers, masked=True):
+        model, hidden = self.backbone.step(params, state["model"], numbers)
+        new = {"model": model, "hidden": hidden}
+        if masked and len(numbers) > 1:  # One unknown item alone never comes this far.
+            old = {name: state[name] for name in new}
+            new = states.keep_unless(numbers != 0, new, old)
+        return {**new, "seen": self.seen.add(state["seen"], numbers)}
+
+    def _step_slots(self, params, pool, slots, numbers):
+        new = self._step(params, states.gather(pool, slots), numbers, masked=False)
+        return states.scatter(pool, slots, new)
+
+    def _searching(self, k: int, exclude: bool) -> Callable[..., Found]:
+        def search(params, state):
+            excluded = self.seen.excluded(state["seen"]) if exclude else {}
+            hidden = state["hidden"]
+            scores, ids = self.backbone.search(params, hidden, k, **excluded)
+            # One array, because each takes its own way to the host.
+            bits = jax.lax.bitcast_convert_type(scores, jnp.int32)
+            return jnp.stack([bits, ids], 1)
+
+        return search
+
+    def _call(self, key, function, state: Any, *args: Any, donate: bool = False):
+        """Runs a program whose first argument is a state, or what `_shown` leaves."""
+        like = _shown(self.like) if key[0] == "search" else self.like
+        try:
+            if key not in self.programs:
+                states.users(state, like)
+            return self.programs.call(key, function, state, *args, donate=donate)
+        except (TypeError, ValueError, RuntimeError):
+            # Checked only now: it would take as long as a step.
+            states.users(state, like)
+            raise
+
+
+def unpack(found: Found) -> tuple[np.ndarray, np.ndarray]:
+    """Scores (b, k) float32 and ids (b, k) int32, numpy."""
+    array = np.asarray(found)
+    return array[:, 0].view(np.float32), array[:, 1]
+
+
+def _shown(state: State) -> State:
+    """What of a state a search looks at."""
+    return {"hidden": state["hidden"], "seen": state["seen"]}
+
+
+def _at_least(value: int, choices: Sequence[int]) -> int:
+    return next(choice for choice in choices if choice >= value)
+
+
+def _pad(values: np.ndarray, filler: int) -> np.ndarray:
+    """Pads (n,) to a number of `USERS`, but not 1, or to a multiple of the last.
+
+    With one slot XLA fuses reading and writing the state, and copies all of it.
+    """
+    n = len(values)
+    size = -(-n // USERS[-1]) * USERS[-1] if n > USERS[-1] else _at_least(n, USERS[1:])
+    return np.pad(values, (0, size - n), constant_values=filler)

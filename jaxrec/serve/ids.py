@@ -1,0 +1,84 @@
+"""Raw item ids and their numbers, at the border of the server.
+
+Inside, items are 1..items. Outside they are strings; integers are accepted and stand
+for the string that they print as. Ids that the model was not trained on are unknown.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+
+class ItemIds:
+    """The map between raw ids and numbers, with titles.
+
+    Args:
+        item_ids: (items + 1,) raw ids, numpy unicode; entry 0 is "".
+        titles: (items + 1,) titles, "" where unknown; None if there are none.
+
+    Raises:
+        ValueError: The arrays do not fit together, or an id occurs twice.
+    """
+
+    def __init__(self, item_ids: np.ndarray, titles: np.ndarray | None = None):
+        if item_ids.ndim != 1 or len(item_ids) < 2 or item_ids[0] != "":
+            raise ValueError(
+                "item_ids must have shape (items + 1,) and begin with '', got shape "
+                f"{item_ids.shape}"
+            )
+        if titles is not None and titles.shape != item_ids.shape:
+            raise ValueError(
+                f"titles must have shape {item_ids.shape}, not {titles.shape}"
+            )
+        self.array, self.titles_array = item_ids, titles
+        self._raw: list[str] = item_ids.tolist()
+        self._titles = [""] * len(self._raw) if titles is None else titles.tolist()
+        self._numbers = {raw: i for i, raw in enumerate(self._raw) if i}
+        if len(self._numbers) != len(self._raw) - 1:
+            raise ValueError("item_ids has an id twice")
+
+    def __len__(self) -> int:
+        """The number of items."""
+        return len(self._numbers)
+
+    def number(self, raw: str | int) -> int:
+        """The number of a raw id, 0 if it is unknown.
+
+        Raises:
+            ValueError: `raw` is neither a string nor an integer.
+        """
+        if raw.__class__ is not str:
+            raw = raw_id(raw)
+        return self._numbers.get(raw, 0)
+
+    def numbers(self, history: Iterable[str | int]) -> tuple[np.ndarray, list[str]]:
+        """The numbers (known,) int32 of a history, and its unknown raw ids."""
+        raws = [raw if raw.__class__ is str else raw_id(raw) for raw in history]
+        found = [self._numbers.get(raw, 0) for raw in raws]
+        unknown = [raw for raw, number in zip(raws, found, strict=True) if not number]
+        return np.array([n for n in found if n], np.int32), unknown
+
+    def raw(self, numbers: Iterable[int]) -> tuple[str, ...]:
+        """Raw ids of numbers."""
+        return tuple([self._raw[number] for number in numbers])
+
+    def titles(self, numbers: Iterable[int]) -> tuple[str, ...]:
+        """Titles of numbers, "" where unknown."""
+        return tuple([self._titles[number] for number in numbers])
+
+
+def raw_id(value: Any) -> str:
+    """A raw id as a string.
+
+    Raises:
+        ValueError: It is neither a string nor an integer.
+    """
+    if isinstance(value, str):
+        return str(value)
+    if isinstance(value, int | np.integer) and not isinstance(value, bool):
+        return str(int(value))
+    raise ValueError(
+        f"an item id is a string or an integer, got {value!r} of type "
+        f"{type(value).__name__}"
+    )

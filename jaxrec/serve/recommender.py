@@ -1,0 +1,367 @@
+"""Recommendations from a trained model, for whole histories and one event at a time.
+
+    rec = jaxrec.load("runs/x")
+    rec.recommend([["42", "7"]], k=10)                     whole histories
+
+    state = rec.start()                                    one event at a time
+    state = rec.observe(state, "42")
+    rec.top(state, k=10)
+
+Both ways give the same answer. A history has no longest length: a recurrent model takes
+in all of it, however long, and a model with a window looks at what its window holds.
+
+What runs is compiled at its first use, once per size (see `jaxrec.serve.engine`).
+`warm` compiles beforehand what requests will use; after it no request compiles.
+"""
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+
+from jaxrec.retrieval.topk import check_k
+from jaxrec.serve import state as states
+from jaxrec.serve.backbone import Backbone
+from jaxrec.serve.engine import USERS, Engine, unpack
+from jaxrec.serve.ids import ItemIds, raw_id
+from jaxrec.serve.recommendation import Recommendation
+from jaxrec.serve.seen import BitSet, Ring
+from jaxrec.serve.state import State
+
+RawId = str | int
+
+
+class Recommender:
+    """Answers requests in raw ids from one trained model.
+
+    Args:
+        backbone: The model.
+        ids: The raw ids of its items.
+        seen_capacity: None remembers exactly which items a user has seen, in
+            items / 8 bytes per user; a number remembers the last so many events.
+        on_unknown: What an unknown item id does: "skip" it (counted, and reported with
+            the answer) or "raise".
+
+    Attributes:
+        ids: As given.
+        unknown: How many unknown ids were skipped so far.
+
+    Raises:
+        ValueError: An argument that is not accepted, or ids that do not fit the model.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        ids: ItemIds,
+        *,
+        seen_capacity: int | None = None,
+        on_unknown: str = "skip",
+    ):
+        if len(ids) != backbone.items:
+            raise ValueError(
+                f"the model has {backbone.items} items, but there are {len(ids)} ids"
+            )
+        if on_unknown not in ("skip", "raise"):
+            raise ValueError(f"on_unknown: want 'skip' or 'raise', got {on_unknown!r}")
+        if seen_capacity is not None and seen_capacity < 1:
+            raise ValueError(f"seen_capacity: want 1 or more, got {seen_capacity}")
+        self.ids = ids
+        self.unknown = 0
+        self._raises = on_unknown == "raise"
+        seen = BitSet(len(ids)) if seen_capacity is None else Ring(seen_capacity)
+        self._engine = Engine(backbone, seen)
+
+    @property
+    def items(self) -> int:
+        """Size of the catalogue."""
+        return len(self.ids)
+
+    @property
+    def compiled(self) -> int:
+        """How many programs were compiled so far."""
+        return self._engine.programs.compiled
+
+    def recommend(
+        self,
+        histories: Sequence[Iterable[RawId]],
+        k: int = 10,
+        exclude_seen: bool = True,
+    ) -> list[Recommendation]:
+        """Recommends to users with whole histories.
+
+        Args:
+            histories: Per user the raw item ids, oldest first, of any length; an empty
+                history is a new user.
+            k: How many items, 1..items.
+            exclude_seen: Whether items of the history are left out; with a
+                `seen_capacity`, those of its last so many events.
+
+        Returns:
+            One answer per user.
+
+        Raises:
+            ValueError: k is out of range, or `histories` is no list of lists of ids.
+        """
+        size = self._size(k)
+        numbers, unknown = self._read(histories)
+        answers: dict[int, Recommendation] = {}
+        for rows, found in self._engine.recommend(numbers, size, bool(exclude_seen)):
+            told = [unknown[row] for row in rows]
+            answers |= zip(rows, self._answers(found, k, told), strict=True)
+        return [answers[row] for row in range(len(numbers))]
+
+    def start(self, batch: int = 1) -> State:
+        """The state of `batch` new users, as numpy arrays."""
+        if isinstance(batch, bool) or not isinstance(batch, int) or batch < 1:
+            raise ValueError(f"batch: want an integer of 1 or more, got {batch!r}")
+        return states.repeat(self._engine.begin, batch)
+
+    def prefill(self, histories: Sequence[Iterable[RawId]]) -> State:
+        """The state after whole histories: as `observe` on each event in turn.
+
+        Args:
+            histories: As for `recommend`.
+
+        Returns:
+            A state with one row per history, as numpy arrays.
+        """
+        numbers, _ = self._read(histories)
+        return self._engine.prefill(numbers)
+
+    def observe(
+        self,
+        state: State,
+        items: RawId | Sequence[RawId],
+        *,
+        slots: Sequence[int] | None = None,
+    ) -> State:
+        """Takes in one event per user. Costs the same after any number of events.
+
+        Args:
+            state: As from `start`, `prefill` or `observe`.
+            items: One raw item id per user; for one user it may stand alone. A user
+                whose item is unknown keeps the state.
+            slots: Rows of `state` that the items belong to, if they are not one per
+                row. `state` is then a pool that is written into and may not be used
+                again: go on with the returned one.
+
+        Returns:
+            The new state.
+
+        Raises:
+            ValueError: A state of another model or number of users, or no ids.
+        """
+        found, _, slots = self._events(state, items, slots)
+        if not any(found):
+            return state
+        return self._engine.observe(state, np.array(found, np.int32), slots)
+
+    def top(
+        self,
+        state: State,
+        k: int = 10,
+        exclude_seen: bool = True,
+        *,
+        slots: Sequence[int] | None = None,
+    ) -> list[Recommendation]:
+        """The best items for every user of a state.
+
+        Args:
+            state: As from `start`, `prefill` or `observe`.
+            k: How many items, 1..items.
+            exclude_seen: Whether items that the user has seen are left out.
+            slots: Rows of `state` to answer for, if not all; it is not written into.
+
+        Raises:
+            ValueError: k is out of range, or a state of another model.
+        """
+        size, count = self._size(k), self._engine.users(state)
+        if slots is not None:
+            slots = states.slots_of(slots, count)
+            count = len(slots)
+        found = self._engine.top(state, size, bool(exclude_seen), slots)
+        return self._answers(found, k, [()] * count)
+
+    def observe_and_top(
+        self,
+        state: State,
+        items: RawId | Sequence[RawId],
+        k: int = 10,
+        exclude_seen: bool = True,
+        *,
+        slots: Sequence[int] | None = None,
+    ) -> tuple[State, list[Recommendation]]:
+        """`observe` and then `top` in one program, for the request path.
+
+        Args:
+            state: As for `observe`.
+            items: As for `observe`.
+            k: As for `top`.
+            exclude_seen: As for `top`.
+            slots: As for `observe`; only these rows are answered for.
+
+        Returns:
+            The new state, and one answer per item, which also reports unknown ids.
+        """
+        size, exclude = self._size(k), bool(exclude_seen)
+        found, told, slots = self._events(state, items, slots)
+        if any(found):
+            numbers = np.array(found, np.int32)
+            state, best = self._engine.observe_and_top(
+                state, numbers, size, exclude, slots
+            )
+        else:
+            best = self._engine.top(state, size, exclude, slots)
+        return state, self._answers(best, k, told)
+
+    def take(self, state: State, indices: Sequence[int]) -> State:
+        """The state of the users at `indices`, in that order."""
+        slots = states.slots_of(indices, self._engine.users(state))
+        return self._engine.take(state, slots)
+
+    def put(self, state: State, indices: Sequence[int], new: State) -> State:
+        """`state` with the users at `indices` replaced by those of `new`.
+
+        `state` is written into and may not be used again, unless it is numpy arrays.
+
+        Raises:
+            ValueError: An index out of range or given twice, or `new` has another
+                number of users than there are indices.
+        """
+        slots = states.slots_of(indices, self._engine.users(state))
+        count = states.users(new, self._engine.like)
+        if count != len(slots):
+            raise ValueError(
+                f"new has {count} users, but there are {len(slots)} indices"
+            )
+        return self._engine.put(state, slots, new)
+
+    def to_arrays(self, state: State) -> dict[str, np.ndarray]:
+        """A state as a flat dict of numpy arrays, as `np.savez` takes it."""
+        return states.to_arrays(state)
+
+    def from_arrays(self, arrays: Mapping[str, np.ndarray]) -> State:
+        """The state of `to_arrays`, also from the file that `np.load` opened.
+
+        Raises:
+            ValueError: The arrays are those of another model.
+        """
+        return states.from_arrays(arrays, self._engine.like)
+
+    def warm(
+        self,
+        k: int | Sequence[int] = 10,
+        users: Sequence[int] = (1,),
+        pools: Sequence[int] = (),
+        exclude_seen: bool = True,
+    ) -> int:
+        """Compiles what requests will use.
+
+        Args:
+            k: Sizes of answers.
+            users: Numbers of users of states and, rounded up, of requests.
+            pools: Numbers of users of states that are used with `slots`.
+            exclude_seen: As in the requests.
+
+        Returns:
+            How many programs were compiled.
+        """
+        before = self.compiled
+        sizes = [k] if isinstance(k, int) else list(k)
+        item = self.ids.raw([1])[0]
+        lengths = self._engine.backbone.lengths
+        histories = [[item] * length for length in (*lengths, lengths[-1] + 1)]
+        for count in users:
+            state = self.observe(self.start(count), [item] * count)
+            for size in sizes:
+                self.observe_and_top(state, [item] * count, size, exclude_seen)
+                for history in [[], *histories]:
+                    self.recommend([history] * count, size, exclude_seen)
+        for rows in pools:
+            pool = self.start(rows)
+            for count in [count for count in (*USERS, rows) if count <= rows]:
+                slots, items = range(count), [item] * count
+                pool = self.observe(pool, items, slots=slots)
+                for size in sizes:
+                    self.top(pool, size, exclude_seen, slots=slots)
+                    pool, _ = self.observe_and_top(
+                        pool, items, size, exclude_seen, slots=slots
+                    )
+        return self.compiled - before
+
+    def export(self, path: str | os.PathLike[str]) -> None:
+        """Writes the model as a portable file, see `jaxrec.serve.portable.save`."""
+        from jaxrec.serve import portable
+
+        portable.save(path, self._engine.backbone, self.ids)
+
+    def _size(self, k: int) -> int:
+        """The smallest compiled size of answer that holds k."""
+        check_k(k, self.items)
+        sizes = self._engine.backbone.ks
+        if k > sizes[-1]:
+            raise ValueError(f"k must be at most {sizes[-1]} in this file, got {k}")
+        return next(size for size in sizes if size >= k)
+
+    def _read(self, histories) -> tuple[list[np.ndarray], list[tuple[str, ...]]]:
+        if isinstance(histories, str | bytes) or not isinstance(histories, Iterable):
+            raise ValueError(
+                f"histories: want one list of item ids per user, got {histories!r}"
+            )
+        numbers, unknown = [], []
+        for user, history in enumerate(histories):
+            if isinstance(history, str | bytes) or not isinstance(history, Iterable):
+                raise ValueError(
+                    f"histories[{user}]: want a list of item ids, got {history!r}; "
+                    "for one user write [history]"
+                )
+            known, missing = self.ids.numbers(history)
+            numbers.append(known)
+            unknown.append(tuple(missing))
+        if not numbers:
+            raise ValueError("histories: want at least one user, got none")
+        self._count([raw for missing in unknown for raw in missing])
+        return numbers, unknown
+
+    def _events(self, state, items, slots):
+        """Numbers and unknown ids of new events per user, and checked slots."""
+        users = self._engine.users(state)
+        if slots is not None:
+            slots = states.slots_of(slots, users)
+            users = len(slots)
+        if isinstance(items, str | int | np.integer):
+            items = [items]
+        elif not isinstance(items, Sequence | np.ndarray) or isinstance(items, bytes):
+            raise ValueError(f"items: want one item id per user, got {items!r}")
+        if len(items) != users:
+            raise ValueError(
+                f"items: want one per user, got {len(items)} for {users} users"
+            )
+        found = [self.ids.number(item) for item in items]
+        told: list[tuple[str, ...]] = [()] * users
+        if 0 in found:
+            for user, number in enumerate(found):
+                if not number:
+                    told[user] = (raw_id(items[user]),)
+            self._count([raw for raws in told for raw in raws])
+        return found, told, slots
+
+    def _count(self, unknown: list[str]) -> None:
+        if unknown and self._raises:
+            raise ValueError(f"unknown item id {unknown[0]!r}")
+        self.unknown += len(unknown)
+
+    def _answers(self, found, k: int, told) -> list[Recommendation]:
+        scores, ids = (array[: len(told), :k].tolist() for array in unpack(found))
+        answers = []
+        for row, values, unknown in zip(ids, scores, told, strict=True):
+            if row[-1] == 0:  # Fewer than k items were left.
+                row = row[: row.index(0)]
+                values = values[: len(row)]
+            answers.append(
+                Recommendation(
+                    self.ids.raw(row), tuple(values), self.ids.titles(row), unknown
+                )
+            )
+        return answers
