@@ -1,0 +1,69 @@
+"""Training at the size of XLong: 69,691 users, 66.8 million events, 2.1 million items.
+
+python -m benchmarks.scale [--quick]
+
+The shipped config `configs/lrurec.py:xlong` runs as a user would run it, in a process of
+its own: sampled softmax, memory-mapped arrays, full-ranking evaluation of a few users and
+a checkpoint of the whole state. Reported: peak memory, steps per second, bytes on disk.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from benchmarks import harness
+
+ROOT = Path(__file__).parents[1]
+QUICK = {"data.num_users": 500, "data.num_items": 20_000, "data.num_events": 200}
+
+
+def main(bench: harness.Benchmark) -> None:
+    """Runs the config for a few steps."""
+    steps = 4 if bench.quick else 20
+    settings = {
+        "train.steps": steps,
+        "train.log_every": steps // 2,
+        "train.eval_every": steps,
+        "train.save_every": steps,
+        "eval.max_users": 64,
+        **(QUICK if bench.quick else {}),
+    }
+    with tempfile.TemporaryDirectory() as place:
+        workdir = Path(place) / "run"
+        command = [
+            sys.executable,
+            "-m",
+            "jaxrec.main",
+            f"--config={ROOT / 'configs/lrurec.py'}:xlong",
+            f"--workdir={workdir}",
+            *(f"--config.{key}={value}" for key, value in settings.items()),
+        ]
+        environment = {**os.environ, "JAXREC_CACHE_DIR": str(Path(place) / "cache")}
+        process = subprocess.Popen(command, cwd=ROOT, env=environment)
+        _, status, usage = os.wait4(process.pid, 0)
+        if status:
+            raise RuntimeError(f"{' '.join(command)} ended with status {status}")
+        lines = (workdir / "metrics.jsonl").read_text().splitlines()
+        last = [row for row in map(json.loads, lines) if row["kind"] == "train"][-1]
+        checkpoint = sum(
+            path.stat().st_size
+            for path in (workdir / "checkpoints/last").rglob("*")
+            if path.is_file()
+        )
+    bench.record(
+        "xlong",
+        steps=steps,
+        peak_memory_gb=usage.ru_maxrss / 2**20,
+        cpu_seconds_in_all=usage.ru_utime + usage.ru_stime,
+        steps_per_second=last["time/steps_per_second"],
+        targets_per_second=last["time/examples_per_second"],
+        loss=last["loss"],
+        checkpoint_gb=checkpoint / 2**30,
+    )
+
+
+if __name__ == "__main__":
+    harness.run(main, "scale", __doc__)

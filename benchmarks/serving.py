@@ -1,0 +1,274 @@
+"""Answers to requests: one more event, a whole history, thousands of users at once.
+
+python -m benchmarks.serving [--quick] [--only events,age,batch] [--threads 1]
+
+`jaxrec.serve.recommender.Recommender` is timed from raw ids to raw ids. The peers are
+given numbers on their device and return them: a transformer that encodes the last 200
+events again, and the published LRURec taking one step.
+"""
+
+import dataclasses
+import itertools
+
+import jax
+import numpy as np
+
+from benchmarks import harness
+from benchmarks.peers import reference
+from benchmarks.shapes import SERVE_ITEMS, SHAPES, Shape
+from jaxrec.interop import lrurec_from_torch
+from jaxrec.models import model_module, serving_module
+from jaxrec.serve.backbone import Backbone, from_model
+from jaxrec.serve.ids import ItemIds
+from jaxrec.serve.programs import Programs
+from jaxrec.serve.recommender import Recommender
+
+PARTS = "events", "age", "batch"
+LENGTH, K, K_BATCH = 200, 10, 100
+
+
+class Server:
+    """One model in every form that answers requests.
+
+    Args:
+        shape: Catalogue size, width and blocks.
+    """
+
+    def __init__(self, shape: Shape):
+        self.shape = shape
+        self.published = reference.published_parameters(
+            shape.items, shape.dim, shape.blocks, scale=0.2
+        )
+        cfg, params = lrurec_from_torch(self.published)
+        self.backbone: Backbone = from_model(
+            model_module("lru"), cfg, params, serving=serving_module("lru")
+        )
+        raw = np.concatenate([[""], np.arange(1, shape.items + 1).astype(str)])
+        self.recommender = Recommender(self.backbone, ItemIds(raw))
+        self.random = np.random.default_rng(0)
+
+    def history(self, events: int) -> np.ndarray:
+        """Draws item numbers (events,)."""
+        return self.random.integers(1, self.shape.items + 1, events)
+
+    def torch_lrurec(self, device: str):
+        """Returns the published model in PyTorch, with the same parameters."""
+        from benchmarks.peers import lrurec_torch
+
+        shape = self.shape
+        model = lrurec_torch.LRURec(shape.items, shape.dim, shape.blocks)
+        return lrurec_torch.load(model, self.published).to(device)
+
+
+def main(bench: harness.Benchmark) -> None:
+    """Measures the parts that ``--only`` names."""
+    parts = bench.options.only.split(",")
+    if unknown := set(parts) - set(PARTS):
+        raise ValueError(f"--only names {sorted(unknown)}; parts are {list(PARTS)}")
+    shape = SHAPES["serve-1"]
+    if "events" in parts or "age" in parts:
+        server = Server(shape)
+        if "events" in parts:
+            one_event(bench, server)
+            state_only(bench, server)
+        if "age" in parts:
+            age(bench, server, 300 if bench.quick else 10_000)
+    if "events" in parts and not bench.quick:
+        for items in SERVE_ITEMS[1:]:
+            one_event(bench, Server(dataclasses.replace(shape, items=items)))
+    if "batch" in parts:
+        gpu = jax.default_backend() == "gpu"
+        large = SHAPES["serve-4k"]
+        if bench.quick:
+            large = dataclasses.replace(large, batch=8, items=1_000)
+        elif not gpu:
+            large = dataclasses.replace(large, batch=512)
+        many_users(bench, large, gpu)
+
+
+def one_event(bench: harness.Benchmark, server: Server) -> None:
+    """Compares answers to one more event of one user (target P4)."""
+    from benchmarks.peers import sasrec_torch, topk_torch
+
+    torch, shape = topk_torch.torch, server.shape
+    device = "cuda" if jax.default_backend() == "gpu" else "cpu"
+    history = server.history(LENGTH)
+    tokens = torch.from_numpy(history[None]).to(device)
+    sasrec = sasrec_torch.SASRec(shape.items, LENGTH, shape.dim, shape.blocks)
+    encode = sasrec_torch.recommend(sasrec.to(device), K, bench.threads)
+    model = server.torch_lrurec(device)
+    step = topk_torch.step_top_k(model, K, bench.threads)
+    carried = model.start(1)
+    for event in tokens[0]:
+        carried, best = step(carried, event[None])
+
+    recommender, raw = server.recommender, history.astype(str).tolist()
+    state = recommender.prefill([raw[:-1]])
+    state, [answer] = recommender.observe_and_top(state, raw[-1], K, False)
+    bench.agree(
+        f"top {K} of {shape.items}",
+        {"torch": float(best[0].sum()), "jaxrec": sum(answer.scores)},
+        rtol=1e-3,
+    )
+    events = itertools.cycle(raw)
+
+    def observe_and_top():
+        nonlocal state
+        state, answers = recommender.observe_and_top(state, next(events), K)
+        return answers
+
+    ours = "jaxrec, one event"
+    result = bench.compare(
+        f"top {K} after one more event",
+        {
+            "torch SASRec, encode again": lambda: encode(tokens),
+            "torch LRURec, one step": lambda: step(carried, tokens[:, -1]),
+            ours: observe_and_top,
+            "jaxrec, whole history": lambda: recommender.recommend([raw], K),
+        },
+        twin=ours,
+        latency=True,
+        shape=shape.name,
+        items=shape.items,
+        history=LENGTH,
+    )
+    ratio = result.speedup(ours)
+    bench.record(
+        "target P4",
+        target="P4",
+        items=shape.items,
+        reached=ratio.median,
+        p10=ratio.p10,
+        p90=ratio.p90,
+        p50_us=1e6 * result.seconds(ours),
+        p99_us=1e6 * result.seconds(ours, 99),
+    )
+
+
+def state_only(bench: harness.Benchmark, server: Server) -> None:
+    """Compares a step without scores to a call that only carries the state (P4b)."""
+    backbone, programs = server.backbone, Programs(server.backbone.params)
+    state, ids = jax.device_put(backbone.begin), np.array([3], np.int32)
+
+    def nothing(params, state, ids):
+        return state, ids
+
+    def step():
+        return programs.call("step", backbone.step, state, ids)
+
+    result = bench.compare(
+        "state of one user",
+        {
+            "no-op": lambda: programs.call("no-op", nothing, state, ids),
+            "jaxrec step": step,
+        },
+        latency=True,
+        shape=server.shape.name,
+    )
+    ratio = result.wall["jaxrec step"] / result.wall["no-op"]
+    bench.record(
+        "target P4b",
+        target="P4b",
+        reached=float(np.median(ratio)),
+        p10=float(np.percentile(ratio, 10)),
+        p90=float(np.percentile(ratio, 90)),
+    )
+
+
+def age(bench: harness.Benchmark, server: Server, events: int) -> None:
+    """Compares one more event after 10 events and after many (target S1)."""
+    recommender = server.recommender
+    item = recommender.ids.raw([1])[0]
+    candidates = {}
+    for count in (10, events):
+        raw = server.history(count).astype(str).tolist()
+        state = recommender.observe(recommender.prefill([raw]), item)
+        candidates[f"after {count:,} events"] = lambda state=state: (
+            recommender.observe_and_top(state, item, K)
+        )
+    young, old = candidates
+    result = bench.compare(
+        "one more event", candidates, latency=True, shape=server.shape.name
+    )
+    ratio = result.wall[old] / result.wall[young]
+    bench.record(
+        "target S1",
+        target="S1",
+        reached=float(np.median(ratio)),
+        p10=float(np.percentile(ratio, 10)),
+        p90=float(np.percentile(ratio, 90)),
+    )
+
+
+def many_users(bench: harness.Benchmark, shape: Shape, gpu: bool) -> None:
+    """Compares one more event of many users, with their best items (target G4)."""
+    from benchmarks.peers import topk_torch
+
+    server, torch = Server(shape), topk_torch.torch
+    device = "cuda" if gpu else "cpu"
+    ids = server.history(shape.batch).astype(np.int32)
+    model = server.torch_lrurec(device)
+    torch_step = topk_torch.step_top_k(model, K_BATCH, bench.threads, compiled=gpu)
+    carried, events = model.start(shape.batch), torch.from_numpy(ids).long().to(device)
+    carried, _ = torch_step(carried, events)
+
+    backbone, programs = server.backbone, Programs(server.backbone.params)
+
+    def program(params, state, ids):
+        state, hidden = backbone.step(params, state, ids)
+        return state, backbone.search(params, hidden, K_BATCH)
+
+    placed = jax.device_put(ids)
+
+    def step(state):
+        return programs.call("step and search", program, state, placed)
+
+    state = jax.tree.map(lambda a: np.repeat(a, shape.batch, 0), backbone.begin)
+    state, _ = step(jax.device_put(state))
+    recommender, raw = server.recommender, ids.astype(str).tolist()
+    users = recommender.observe(recommender.start(shape.batch), raw)
+    answers = {
+        "torch LRURec": lambda: torch_step(carried, events),
+        "jaxrec": lambda: step(state),
+        "jaxrec, raw ids": lambda: recommender.observe_and_top(
+            users, raw, K_BATCH, False
+        ),
+    }
+    _, (their_best, _) = answers["torch LRURec"]()
+    _, (our_best, _) = answers["jaxrec"]()
+    _, told = answers["jaxrec, raw ids"]()
+    bench.agree(
+        f"top {K_BATCH} of {shape.items}",
+        {
+            "torch": float(their_best.sum()),
+            "jaxrec": float(our_best.sum()),
+            "jaxrec, raw ids": sum(sum(answer.scores) for answer in told),
+        },
+        rtol=1e-3,
+    )
+    result = bench.compare(
+        f"top {K_BATCH} after one more event of many",
+        answers,
+        twin="jaxrec",
+        calls=1 if not gpu else 5,
+        work={"users": shape.batch},
+        shape=shape.name,
+        items=shape.items,
+        batch=shape.batch,
+    )
+    ratio = result.speedup("jaxrec")
+    bench.record(
+        "target G4",
+        target="G4",
+        items=shape.items,
+        batch=shape.batch,
+        reached=ratio.median,
+        p10=ratio.p10,
+        p90=ratio.p90,
+    )
+
+
+if __name__ == "__main__":
+    flags = harness.parser(__doc__)
+    flags.add_argument("--only", default=",".join(PARTS), help="parts, by comma")
+    harness.run(main, "serving", flags=flags)

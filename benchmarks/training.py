@@ -1,0 +1,193 @@
+"""Our side of a training benchmark: exactly what a run of `jaxrec.tasks.next_item` runs.
+
+The task's loss under `jaxrec.core.parallel.make_step`, with the values of
+``configs/lrurec.py:ml1m`` (a test compares them), on the same users as a peer's padded
+batch. The values stand here as a plain dict because a GPU machine may lack the package
+that config files need.
+"""
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from benchmarks.shapes import Histories, Shape
+from jaxrec.core import parallel, timing
+from jaxrec.core.optim import make_optimiser
+from jaxrec.data.sequences import Sequences
+from jaxrec.data.splits import Cases, Split
+from jaxrec.interop import lrurec_from_torch
+from jaxrec.tasks.next_item import NextItem
+
+CONFIG = {
+    "seed": 42,
+    "model": {
+        "name": "lru",
+        "dim": 64,
+        "blocks": 2,
+        "dropout": 0.2,
+        "dropout_lru": 0.2,
+        "r_min": 0.8,
+        "r_max": 0.99,
+        "compute_dtype": "float32",
+        "scan": "auto",
+    },
+    "loss": {
+        "name": "softmax",
+        "chunk": 512,
+        "catalogue_chunk": 0,
+        "samples": 1000,
+        "negatives": "popularity",
+    },
+    "batch": {"size": 128, "length": 200, "layout": "packed", "bos_target": True},
+    "optim": {
+        "name": "adamw",
+        "lr": 1e-3,
+        "schedule": "cosine",
+        "warmup": 50,
+        "final_lr": 0.0,
+        "weight_decay": 0.01,
+        "b1": 0.9,
+        "b2": 0.999,
+        "eps": 1e-9,
+        "clip_norm": 5.0,
+    },
+    "train": {"steps": 5000},
+    "eval": {
+        "mask": "window",
+        "ties": "optimistic",
+        "repeat_targets": "keep",
+        "batch": 256,
+        "max_users": 0,
+        "sampled_negatives": 0,
+        "floors": True,
+    },
+    "parallel": {"mode": "jit", "model": 1, "micro": 8},
+}
+
+
+def make_config(shape: Shape, **changes: Any) -> dict[str, Any]:
+    """Returns the configuration for a shape.
+
+    Args:
+        shape: Gives batch size, length, width and blocks.
+        **changes: Values by their last name ("micro", "chunk", "layout", "scan",
+            "compute_dtype", ...); "dropout" sets both rates.
+
+    Raises:
+        ValueError: If no section, or more than one, has a key of that name.
+    """
+    config = copy.deepcopy(CONFIG)
+    config["model"] |= {"dim": shape.dim, "blocks": shape.blocks}
+    config["batch"] |= {"size": shape.batch, "length": shape.length}
+    if "dropout" in changes:
+        changes = {"dropout_lru": changes["dropout"], **changes}
+    for key, value in changes.items():
+        sections = [s for s in config.values() if isinstance(s, dict) and key in s]
+        if len(sections) != 1:
+            raise ValueError(f"config: {len(sections)} sections have a key {key!r}")
+        sections[0][key] = value
+    return config
+
+
+def one_window_each(data: Histories, length: int) -> Histories:
+    """Keeps so much of each history that its targets are those of a padded row.
+
+    These are the last `length` items, and the item before them as an input.
+    """
+    begin = np.maximum(data.offsets[:-1], data.offsets[1:] - length - 1)
+    kept = [data.values[a:b] for a, b in zip(begin, data.offsets[1:], strict=True)]
+    offsets = np.cumsum([0, *map(len, kept)])
+    return Histories(np.concatenate(kept), offsets)
+
+
+def make_split(data: Histories, items: int, held_out: int = 0) -> Split:
+    """Returns a split of histories: all events but the last `held_out` are trained on.
+
+    Args:
+        data: The histories.
+        items: Catalogue size.
+        held_out: 0, or 1 to make the last event of every user of two events or more a
+            test target.
+    """
+    sequences = Sequences(
+        values=data.values,
+        offsets=np.asarray(data.offsets, np.int64),
+        user_ids=np.arange(1, len(data.offsets)).astype(str),
+        item_ids=np.concatenate([[""], np.arange(1, items + 1).astype(str)]),
+        name="generated",
+    )
+    ends = sequences.offsets[1:].copy()
+    users = np.flatnonzero(sequences.lengths > held_out) if held_out else np.arange(0)
+    ends[users] -= held_out
+    test = Cases(users.astype(np.int32), ends[users])
+    return Split(sequences, ends, Cases(test.user[:0], test.position[:0]), test)
+
+
+def make_task(split: Split, config: Mapping[str, Any]) -> NextItem:
+    """Returns the task on one device."""
+    return NextItem(config, split, parallel.make_mesh(1, jax.devices()[:1]))
+
+
+class Trainer:
+    """A compiled training step with its state: each call trains by one step.
+
+    Args:
+        task: What is trained.
+        published: Parameters to begin with, under the names of the released model.
+
+    Attributes:
+        task: As given.
+        program: The compiled step, for `jaxrec.core.timing.memory_plan`.
+        batch: The batch that is trained on, placed on the device.
+        targets: Number of targets in it.
+        compile_s: Seconds that compilation took.
+    """
+
+    def __init__(self, task: NextItem, published: Mapping[str, np.ndarray]):
+        self.task = task
+        config = task.config
+        optimiser = make_optimiser(
+            config["optim"], config["train"]["steps"], task.decayed
+        )
+        self._step = parallel.make_step(
+            task.loss, optimiser, task.mesh, micro=config["parallel"]["micro"]
+        )
+        _, params = lrurec_from_torch(published)
+        state = {
+            "params": params,
+            "opt": optimiser.init(params),
+            "step": jnp.zeros((), jnp.int32),
+        }
+        placed = parallel.shardings(task.mesh, state, task.rules)
+        self._state = jax.device_put(state, placed)
+        self._key = jax.random.key(config["seed"])
+        batch = task.batch(0)
+        self.targets = task.examples(batch)
+        self.batch = parallel.put_batch(batch, task.mesh)
+        self.program, self.compile_s = timing.compile_timed(
+            self._step, *self._arguments()
+        )
+
+    def __call__(self, batch: Mapping[str, jax.Array] | None = None) -> jax.Array:
+        """Trains on a batch, the one of step 0 if not given; returns the mean loss."""
+        arguments = self._arguments(self.batch if batch is None else batch)
+        self._state, report = self.program(*arguments)
+        return report["loss"]
+
+    def compile_cold_and_warm(self) -> dict[str, float]:
+        """Returns seconds of compilation without and with JAX's persistent cache."""
+        _, cold, warm = timing.compile_cold_and_warm(self._step, *self._arguments())
+        return {"compile_s": cold, "compile_warm_s": warm}
+
+    def loss(self) -> float:
+        """Returns the mean loss on the batch under the present parameters."""
+        sums = jax.jit(self.task.loss)(self._state["params"], self.batch, self._key)
+        value, weight = sums["loss"]
+        return float(value / weight)
+
+    def _arguments(self, batch=None):
+        return self._state, self.batch if batch is None else batch, self._key
