@@ -4,7 +4,8 @@ python -m benchmarks.on_gpu --budget-seconds 1700 --out results [--quick]
 
 Parts are processes of their own: one that fails or runs out of its share leaves the
 others alone. Rows are written as they are known. The kernel parts need jax and PyTorch
-only; the quality runs at the end need the whole package, and data under JAXREC_DATA_DIR.
+only; the quality runs at the end need the whole package, and data under
+JAXREC_DATA_DIR.
 """
 
 import argparse

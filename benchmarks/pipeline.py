@@ -10,7 +10,6 @@ epoch is part of the time.
 import dataclasses
 import itertools
 
-import jax
 import numpy as np
 
 from benchmarks import harness

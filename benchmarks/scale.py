@@ -2,9 +2,10 @@
 
 python -m benchmarks.scale [--quick]
 
-The shipped config `configs/lrurec.py:xlong` runs as a user would run it, in a process of
-its own: sampled softmax, memory-mapped arrays, full-ranking evaluation of a few users and
-a checkpoint of the whole state. Reported: peak memory, steps per second, bytes on disk.
+The shipped config `configs/lrurec.py:xlong` runs as a user would run it, in a process
+of its own: sampled softmax, memory-mapped arrays, full-ranking evaluation of a few
+users and a checkpoint of the whole state. Reported: peak memory, steps per second,
+bytes on disk.
 """
 
 import json

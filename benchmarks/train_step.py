@@ -1,4 +1,4 @@
-"""A training step of LRURec: ours against the published form, and against the processor.
+"""A training step of LRURec: ours against the published form, and the processor.
 
 python -m benchmarks.train_step [--quick] [--sweep] [--shape ml1m] [--threads 1]
 

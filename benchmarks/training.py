@@ -1,4 +1,4 @@
-"""Our side of a training benchmark: exactly what a run of `jaxrec.tasks.next_item` runs.
+"""Our side of a training benchmark: what a run of `jaxrec.tasks.next_item` runs.
 
 The task's loss under `jaxrec.core.parallel.make_step`, with the values of
 ``configs/lrurec.py:ml1m`` (a test compares them), on the same users as a peer's padded
