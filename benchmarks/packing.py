@@ -95,7 +95,7 @@ def compare(bench: harness.Benchmark, shape: Shape, batches: int = 2) -> None:
         reached=wall.median,
         p10=wall.p10,
         p90=wall.p90,
-        cpu=cpu.median,
+        cpu_ratio=cpu.median,
     )
 
 

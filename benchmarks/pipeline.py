@@ -31,7 +31,7 @@ def main(bench: harness.Benchmark) -> None:
 
 
 def compare(bench: harness.Benchmark, shape: Shape, users: int, steps: int) -> None:
-    """Compares so many steps per call (target "both" at most 1.05 of the longer)."""
+    """Compares so many steps per call; "both" over the longer is target I1."""
     split = make_split(histories(shape, users), shape.items)
     task, alone = (make_task(split, make_config(shape)) for _ in range(2))
     published = reference.published_parameters(shape.items, shape.dim, shape.blocks)

@@ -37,7 +37,7 @@ CONFIG = {
     },
     "loss": {
         "name": "softmax",
-        "chunk": 512,
+        "chunk": 0,
         "catalogue_chunk": 0,
         "samples": 1000,
         "negatives": "popularity",
@@ -55,7 +55,7 @@ CONFIG = {
         "eps": 1e-9,
         "clip_norm": 5.0,
     },
-    "train": {"steps": 5000},
+    "train": {"steps": 3500},
     "eval": {
         "mask": "window",
         "ties": "optimistic",
@@ -105,13 +105,13 @@ def one_window_each(data: Histories, length: int) -> Histories:
 
 
 def make_split(data: Histories, items: int, held_out: int = 0) -> Split:
-    """Returns a split of histories: all events but the last `held_out` are trained on.
+    """Returns a split whose targets are the last events of users.
 
     Args:
         data: The histories.
         items: Catalogue size.
-        held_out: 0, or 1 to make the last event of every user of two events or more a
-            test target.
+        held_out: 1 to train on all events but the targets; 0 to train on them too,
+            where nothing will be evaluated.
     """
     sequences = Sequences(
         values=data.values,
@@ -120,11 +120,10 @@ def make_split(data: Histories, items: int, held_out: int = 0) -> Split:
         item_ids=np.concatenate([[""], np.arange(1, items + 1).astype(str)]),
         name="generated",
     )
-    ends = sequences.offsets[1:].copy()
-    users = np.flatnonzero(sequences.lengths > held_out) if held_out else np.arange(0)
-    ends[users] -= held_out
-    test = Cases(users.astype(np.int32), ends[users])
-    return Split(sequences, ends, Cases(test.user[:0], test.position[:0]), test)
+    ends = sequences.offsets[1:]
+    users = np.flatnonzero(sequences.lengths > held_out)
+    cases = Cases(users.astype(np.int32), ends[users] - 1)
+    return Split(sequences, ends - held_out, valid=cases, test=cases)
 
 
 def make_task(split: Split, config: Mapping[str, Any]) -> NextItem:

@@ -139,6 +139,57 @@ def test_real_data_load_by_name(tmp_path, name):
     assert split.sequences.values.min() == 1
 
 
+def test_changed_data_are_refused_and_the_run_stays_whole(tmp_path):
+    lines = [f"u{u} " + " ".join(f"i{i}" for i in range(u % 5, 9)) for u in range(20)]
+    source = tmp_path / "events.txt"
+    source.write_text("\n".join(lines))
+    config = tiny("custom", path=str(source), cache=str(tmp_path / "cache"))
+    next_item.run(config, tmp_path / "run")
+    ids = (tmp_path / "run/ids.npz").read_bytes()
+    source.write_text("\n".join(lines).replace("i8", "z8"))
+    with pytest.raises(ValueError, match="data of 'custom' have changed since the run"):
+        next_item.run(config, tmp_path / "run")
+    assert (tmp_path / "run/ids.npz").read_bytes() == ids
+
+
+def test_a_start_that_failed_does_not_own_the_directory(tmp_path):
+    config = tiny("synthetic", num_users=40, num_items=40, clusters=4, events_max=25)
+    config.train.monitor = "recal@10"
+    with pytest.raises(ValueError, match="nearest is 'recall@10'"):
+        next_item.run(config, tmp_path)
+    config.train.monitor = "recall@10"
+    check_workdir(tmp_path, next_item.run(config, tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("optim.lr", -1.0, "optim.lr: want above 0, got -1.0"),
+        ("optim.clip_norm", -1.0, "optim.clip_norm: want 0 or more"),
+        ("train.steps", 0, "train.steps: want 1 or more, got 0"),
+        ("data.events_min", 2, "events_min=2 is out of range"),
+    ],
+)
+def test_values_out_of_range_are_refused_at_once(tmp_path, key, value, message):
+    config = tiny("synthetic", num_users=40, num_items=40, clusters=4, events_max=25)
+    section, name = key.split(".")
+    config[section][name] = value
+    with pytest.raises(ValueError, match=message):
+        next_item.run(config, tmp_path)
+
+
+def test_a_workdir_that_is_a_file_and_data_without_targets(tmp_path):
+    config = tiny("synthetic", num_users=40, num_items=40, clusters=4, events_max=25)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ValueError, match="is a file, not a directory"):
+        next_item.run(config, tmp_path / "file")
+    (tmp_path / "one.txt").write_text("u1 a\n")
+    config = tiny("custom", path=str(tmp_path / "one.txt"), cache=str(tmp_path))
+    with pytest.raises(ValueError, match="has no cases: no user has enough events"):
+        next_item.run(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_unknown_names_are_refused(tmp_path):
     with pytest.raises(ValueError, match="did you mean 'ml1m'"):
         load_config(f"{CONFIGS / 'lrurec.py'}:ml1mm")

@@ -65,7 +65,8 @@ def make_optimiser(
       decayed: whether weight decay applies to the parameter at a path.
 
     Raises:
-      ValueError: unknown optimiser, or weight decay asked of one that has none.
+      ValueError: unknown optimiser, a value out of range, or weight decay asked of
+        an optimiser that has none.
     """
     name = config["name"]
     if name not in _OPTIMISERS:
@@ -73,6 +74,11 @@ def make_optimiser(
             f"optim.name: {name!r} is unknown, nearest is "
             f"{nearest(name, _OPTIMISERS)!r}; known are {', '.join(_OPTIMISERS)}"
         )
+    if not config["lr"] > 0:
+        raise ValueError(f"optim.lr: want above 0, got {config['lr']}")
+    for key in ("warmup", "final_lr", "weight_decay", "clip_norm"):
+        if not config[key] >= 0:
+            raise ValueError(f"optim.{key}: want 0 or more, got {config[key]}")
     if name != "adamw" and config["weight_decay"]:
         raise ValueError(
             f"optim.weight_decay={config['weight_decay']}: {name} has no decay; "

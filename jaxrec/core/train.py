@@ -98,13 +98,18 @@ def fit(
 
 class _Run:
     def __init__(self, task, config, mesh, workdir):
+        for name in ("steps", "log_every", "eval_every", "save_every"):
+            if config["train"][name] < 1:
+                raise ValueError(
+                    f"train.{name}: want 1 or more, got {config['train'][name]}"
+                )
         self.task, self.config, self.mesh = task, config, mesh
         self.workdir, self.options = Path(workdir), config["train"]
-        self.checkpoints = Checkpoints(workdir)
-        self.writer = MetricWriter(workdir)
         self.optimiser = make_optimiser(
             config["optim"], self.options["steps"], task.decayed
         )
+        self.checkpoints = Checkpoints(workdir)
+        self.writer = MetricWriter(workdir)
         self.best = {"step": -1, "value": float("-inf"), "bad": 0}
         self.pending: list[tuple[int, Any]] = []  # (step, report) not logged yet
         self.line: ProgressLine | None = None
@@ -141,10 +146,10 @@ class _Run:
             shapes,
             placed,
         )
-        logging.info("Parameters:\n%s", parameter_table(shapes["params"]))
         restored = self.checkpoints.restore_last(abstract)
         self.key = jax.random.fold_in(key, 1)
         if restored is None:
+            logging.info("Parameters:\n%s", parameter_table(shapes["params"]))
             self.checkpoints.rewind(0)  # A best without a last: killed before its save.
             self.writer.resume(-1)
             return jax.jit(init, out_shardings=placed)(), 0, False
@@ -154,10 +159,8 @@ class _Run:
         self.writer.resume(restored.step)
         finished = restored.progress["early"] or restored.step >= self.options["steps"]
         logging.info(
-            "%s at step %d of %d",
-            "Finished already" if finished else "Resuming",
+            "Already trained to step %d" if finished else "Resuming at step %d",
             restored.step,
-            self.options["steps"],
         )
         return restored.tree, restored.step, finished
 

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 
 import numpy as np
+from absl import logging
 
 from jaxrec.data.options import ROLES, unknown
 from jaxrec.data.tables import Table, table_from_blocks
@@ -95,7 +96,23 @@ def find_columns(
                 f"data.columns.{role} (a position from 0 if there is no header)"
             )
     positions = {role: at for role, at in positions.items() if at is not None}
+    _tell(path, listed, positions)
     return positions, 0 if positional else 1
+
+
+def _tell(path: str, names: list[str], positions: Mapping[str, int]) -> None:
+    """Says which column became what: a time column that is missed goes unnoticed."""
+    used = ", ".join(
+        f"{role} = {names[positions[role]]}" if role in positions else f"no {role}"
+        for role in ROLES
+    )
+    left = [name for at, name in enumerate(names) if at not in positions.values()]
+    message = f"{path}: columns {used}"
+    if "time" not in positions:
+        message += " (events stay in the order of the file)"
+    if left:
+        message += f"; not read: {', '.join(left)}; data.columns.ROLE names one"
+    (logging.warning if left and "time" not in positions else logging.info)(message)
 
 
 def looks_like_header(names: list[str]) -> bool:

@@ -27,7 +27,7 @@ def part_of(split: Split, part: str) -> Cases:
     if not len(cases):
         raise ValueError(
             f"the {part} part of {split.sequences.name or 'the data'} has no cases: "
-            "no user has enough events"
+            "no user has enough events (leave-one-out: data.min_length, 3 or more)"
         )
     return cases
 

@@ -8,6 +8,7 @@ floors (and the ceiling, where the data's generator knows it) in the same table.
 import dataclasses
 import functools
 import json
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from jax.sharding import PartitionSpec as P
 
 import jaxrec.data
 from jaxrec.core import parallel
-from jaxrec.core.config import check_same_run, nearest
+from jaxrec.core.config import CONFIG_FILE, check_same_run, nearest
 from jaxrec.core.dropout import row_keys
 from jaxrec.core.environment import write_environment
 from jaxrec.core.train import fit
@@ -29,6 +30,7 @@ from jaxrec.data.batches import Batches
 from jaxrec.data.splits import Cases, Split
 from jaxrec.eval.floors import popularity_counts
 from jaxrec.eval.metrics import Ranks
+from jaxrec.eval.protocol import part_of
 from jaxrec.eval.ranking import rank_cases
 from jaxrec.eval.report import baselines, format_results
 from jaxrec.eval.sampled import sampled_ranks
@@ -71,14 +73,13 @@ def run(config: Mapping[str, Any], workdir: str) -> dict[str, float]:
         another run.
     """
     path = Path(workdir)
+    if path.exists() and not path.is_dir():
+        raise ValueError(f"--workdir={path} is a file, not a directory")
     split = jaxrec.data.load(config["data"])
-    check_same_run(config, path, MAY_DIFFER)
-    if jax.process_index() == 0:
-        write_environment(path)
-        save_ids(split.sequences, path)
     mesh = parallel.make_mesh(config["parallel"]["model"])
     task = NextItem(config, split, mesh)
     logging.info("%s", task.describe())
+    _claim(path, config, split)
     fitted = fit(task, config, mesh, path)
     name = config["model"]["name"]
     rows = {
@@ -87,8 +88,13 @@ def run(config: Mapping[str, Any], workdir: str) -> dict[str, float]:
     }
     table = format_results(rows)
     logging.info(
-        "Test, best step %d, %s:\n%s", fitted.best_step, task.protocol(), table
+        "Test, best step %d, %s, ± is one standard error over users%s:\n%s",
+        fitted.best_step,
+        task.protocol(),
+        ", (share of the ceiling)" if "ceiling" in rows else "",
+        table,
     )
+    logging.info("Results, learning curve and checkpoints are in %s", path)
     if jax.process_index() == 0:
         (path / "results.txt").write_text(f"{task.protocol()}\n{table}\n")
         (path / "test.json").write_text(json.dumps(rows, indent=1) + "\n")
@@ -97,6 +103,43 @@ def run(config: Mapping[str, Any], workdir: str) -> dict[str, float]:
         for key in ("recall@10", "ndcg@10"):
             summary[f"test/{key}" if row == name else f"{row}/{key}"] = figures[key]
     return summary
+
+
+def _claim(path: Path, config: Mapping[str, Any], split: Split) -> None:
+    """Makes `path` the directory of this run, or checks that it is already.
+
+    A directory in which nothing was ever saved belongs to nobody: a start that failed
+    does not stand in the way of the corrected one.
+
+    Raises:
+      ValueError: it holds a run with another configuration, or on other data.
+    """
+    if jax.process_count() > 1 and jax.process_index() > 0:
+        return
+    fingerprint = _fingerprint(split)
+    if any(path.glob("checkpoints/*/[0-9]*")):
+        check_same_run(config, path, MAY_DIFFER)
+        with np.load(path / "ids.npz") as saved:
+            if saved["fingerprint"] != fingerprint:
+                raise ValueError(
+                    f"the data of {split.sequences.name!r} have changed since the run "
+                    f"in {path} began: use another --workdir, or the data it had"
+                )
+    else:
+        (path / CONFIG_FILE).unlink(missing_ok=True)
+        check_same_run(config, path, MAY_DIFFER)
+        save_ids(split.sequences, path, fingerprint)
+    write_environment(path)
+
+
+def _fingerprint(split: Split) -> str:
+    """A checksum of everything that training and serving take from the data."""
+    sequences, total = split.sequences, 0
+    for array in (sequences.values, sequences.offsets, split.train_end):
+        total = zlib.crc32(np.ascontiguousarray(array), total)
+    for ids in (sequences.user_ids, sequences.item_ids):
+        total = zlib.crc32("\0".join(ids.tolist()).encode(), total)
+    return f"{total:08x}"
 
 
 class NextItem:
@@ -126,6 +169,8 @@ class NextItem:
                 f"loss.name: {name!r} is unknown, nearest is "
                 f"{nearest(name, _LOSSES)!r}; known are {', '.join(_LOSSES)}"
             )
+        for part in ("valid", "test"):
+            part_of(split, part)
         items = split.sequences.items
         self.model = model_module(config["model"]["name"])
         fields = dict(config["model"])
@@ -308,16 +353,18 @@ class NextItem:
                 f"{data.name}: {data.users} users, {data.items} items, "
                 f"{data.events} events; {len(self.split.valid)} validation and "
                 f"{len(self.split.test)} test targets",
-                f"batches: {batches.rows} rows x {batches.length} slots, "
+                f"batches: {self.config['batch']['size']} windows in "
+                f"{batches.rows} rows x {batches.length} slots, "
                 f"{batches.fill:.0%} filled, {batches.steps_per_epoch} per epoch",
                 f"devices: {dict(self.mesh.shape)} x {kind}",
             ]
         )
 
 
-def save_ids(sequences, workdir: Path) -> None:
+def save_ids(sequences, workdir: Path, fingerprint: str) -> None:
     """Writes ids.npz: the raw ids and titles that the server answers in."""
     arrays = {"user_ids": sequences.user_ids, "item_ids": sequences.item_ids}
+    arrays["fingerprint"] = np.array(fingerprint)
     if sequences.titles is not None:
         arrays["titles"] = sequences.titles
     partial = workdir / "ids.tmp.npz"

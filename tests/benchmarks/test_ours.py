@@ -1,41 +1,155 @@
-"""Every benchmark of ours runs in its small form, and its rows can be reported."""
+"""Our benchmarks run, in tiny shapes: sides agree, rows and targets are written.
 
+Every benchmark checks that its sides compute the same thing before it times them; what
+it then finds is no result here.
+"""
+
+import dataclasses
 import json
-import subprocess
-import sys
+from pathlib import Path
 
+import jax
+import numpy as np
 import pytest
-
-from benchmarks import on_gpu, report
 
 pytest.importorskip("torch", reason="the peers need the extra [bench]")
 
+from benchmarks import (
+    evaluation,
+    harness,
+    on_gpu,
+    packing,
+    pipeline,
+    scale,
+    scan,
+    serving,
+    softmax,
+    topk,
+    train_step,
+    training,
+)
+from benchmarks.shapes import SHAPES, Histories, padded
+from jaxrec.core.config_file import load_config
 
-@pytest.mark.parametrize("name", ["softmax", "topk", "packing", "pipeline"])
-def test_small_form(tmp_path, name):
-    subprocess.run(
-        [
-            *(sys.executable, "-m", f"benchmarks.{name}", "--quick", "--rounds", "2"),
-            *("--out", str(tmp_path)),
-        ],
-        check=True,
-        timeout=300,
-    )
-    rows = [json.loads(line) for line in (tmp_path / f"{name}.jsonl").open()]
-    targets = [row for row in rows if "target" in row]
-    assert targets and all(row["reached"] > 0 for row in targets)
-    assert {"date", "command", "versions", "device"} <= set(rows[0])
-    assert report.rows(tmp_path) == []  # Small forms are no results.
-    whole = [{**row, "quick": False} for row in rows]
-    text = "\n".join(json.dumps(row) for row in whole)
-    (tmp_path / f"{name}.jsonl").write_text(text)
-    assert f"| {targets[0]['target']} |" in report.table(report.rows(tmp_path))
+TINY = dataclasses.replace(
+    SHAPES["beauty"], batch=16, length=12, items=50, dim=8, blocks=1
+)
 
 
-def test_the_accelerator_run_survives_a_part_that_fails(tmp_path):
-    fails = on_gpu.Part("fails", [sys.executable, "-c", "raise SystemExit(3)"], 60)
-    assert on_gpu.run(fails, tmp_path, 60) == "failed, see fails.log"
-    sleeps = [sys.executable, "-c", "import time; time.sleep(60)"]
-    assert "stopped" in on_gpu.run(on_gpu.Part("sleeps", sleeps, 60), tmp_path, 1)
-    lacking = on_gpu.Part("lacks", [], 1, needs=("no_such_module",))
-    assert on_gpu.missing(lacking) == "no_such_module"
+@pytest.fixture(name="bench", autouse=True)
+def fixture_bench(tmp_path):
+    """A benchmark of two rounds; compilation is quick and what it makes is slow."""
+    before = jax.config.read("jax_disable_most_optimizations")
+    jax.config.update("jax_disable_most_optimizations", True)
+    flags = harness.parser()
+    options = flags.parse_args(["--out", str(tmp_path), "--quick", "--rounds", "2"])
+    yield harness.Benchmark("trial", options)
+    jax.config.update("jax_disable_most_optimizations", before)
+
+
+def targets(bench):
+    """The targets in the rows, each with what was reached."""
+    rows = [json.loads(line) for line in bench.path.read_text().splitlines()]
+    assert all({"date", "device", "commit", "command"} <= row.keys() for row in rows)
+    found = {row["target"]: row for row in rows if "target" in row}
+    assert all(row["reached"] > 0 for row in found.values())
+    return found
+
+
+def test_config_is_the_one_that_is_shipped():
+    path = Path(training.__file__).parents[1] / "configs" / "lrurec.py"
+    shipped = load_config(f"{path}:ml1m").to_dict()
+    ours = training.make_config(SHAPES["ml1m"])
+    train = shipped.pop("train")
+    assert ours.pop("train") == {"steps": train["steps"]}
+    assert ours == {key: shipped[key] for key in ours}
+
+
+def test_config_changes_by_last_name():
+    config = training.make_config(TINY, micro=2, dropout=0.0, batch=64)
+    assert config["parallel"]["micro"] == 2
+    assert config["eval"]["batch"] == 64
+    assert config["model"]["dropout"] == config["model"]["dropout_lru"] == 0
+    assert config["batch"]["length"] == 12 and config["model"]["dim"] == 8
+    with pytest.raises(ValueError, match="0 sections have a key 'chunks'"):
+        training.make_config(TINY, chunks=2)
+
+
+def test_one_window_each_has_the_targets_of_padded_rows():
+    data = Histories(np.arange(1, 16, dtype=np.int32), np.array([0, 2, 5, 15]))
+    kept = training.one_window_each(data, 3)
+    assert kept.values.tolist() == [1, 2, 3, 4, 5, 12, 13, 14, 15]
+    assert kept.offsets.tolist() == [0, 2, 5, 9]
+    before, after = padded(data, 3), padded(kept, 3)
+    np.testing.assert_array_equal(before.labels, after.labels)
+    np.testing.assert_array_equal(before.tokens, after.tokens)
+
+
+def test_train_step(bench):
+    problem = train_step.Problem(TINY)
+    plain = problem.ours(dropout=0.0)
+    train_step.against_published(bench, problem, plain)
+    train_step.against_floor(bench, problem, plain)
+    assert targets(bench).keys() == {"P1", "P1m", "P1b"}
+
+
+def test_a_step_on_other_targets_is_refused():
+    problem = train_step.Problem(TINY)
+    problem.rows.labels[-1, -1] = problem.rows.labels[-1, -1] % TINY.items + 1
+    with pytest.raises(ValueError, match="or they are others"):
+        problem.ours()
+
+
+def test_scan(bench):
+    scan.compare(bench, scan.Problem(2, 5, 4), True, False)
+    assert targets(bench).keys() == {"P2"}
+
+
+def test_softmax(bench):
+    softmax.on_cpu(bench, softmax.Problem(20, 30, 8))
+    assert targets(bench).keys() == {"P3"}
+
+
+def test_topk(bench):
+    topk.compare(bench, 300, 2, False)
+    assert targets(bench).keys() == {"P5", "P5b"}
+
+
+def test_packing(bench):
+    packing.compare(bench, TINY)
+    assert targets(bench).keys() == {"P6"}
+
+
+def test_evaluation(bench):
+    evaluation.compare(bench, TINY, users=20)
+    assert targets(bench).keys() == {"E1"}
+
+
+def test_pipeline(bench):
+    pipeline.compare(bench, TINY, users=40, steps=2)
+    assert targets(bench).keys() == {"I1"}
+
+
+def test_serving(bench):
+    server = serving.Server(dataclasses.replace(TINY, items=120))
+    serving.one_event(bench, server)
+    serving.state_only(bench, server)
+    serving.age(bench, server, 40)
+    serving.many_users(bench, dataclasses.replace(TINY, items=150), False)
+    assert targets(bench).keys() == {"P4", "P4b", "S1", "G4"}
+
+
+@pytest.mark.slow
+def test_scale(bench):
+    scale.main(bench)
+    assert targets(bench).keys() == {"S2"}
+
+
+@pytest.mark.slow
+def test_all_that_waits_for_a_gpu_runs_on_a_cpu(tmp_path, capsys):
+    flags = ["--quick", "--budget-seconds", "1000", "--out", str(tmp_path)]
+    on_gpu.main([*flags, "--runs", str(tmp_path / "runs")])
+    lines = (tmp_path / "on_gpu.jsonl").read_text().splitlines()
+    ended = {row["part"]: row["ended"] for row in map(json.loads, lines)}
+    assert {ended[name] for name in ended if not name.startswith("train ")} == {"done"}
+    assert "| P5 |" in capsys.readouterr().out

@@ -236,3 +236,13 @@ def test_reading_is_fast(tmp_path):
     np.testing.assert_array_equal(table.time, columns[1])
     np.testing.assert_array_equal(table.item, columns[0][:, 1])
     assert seconds < 3 * rows / 1e6 * 2  # 3 s per million, and as much again to spare.
+
+
+def test_columns_that_are_not_read_are_named(tmp_path, monkeypatch):
+    said = []
+    monkeypatch.setattr("jaxrec.data.delimited.logging.warning", said.append)
+    path = tmp_path / "events.csv"
+    path.write_text("who,what,whenever\na,x,3\na,y,1\n")
+    formats.read(str(path), columns={"user": "who", "item": "what"})
+    assert "user = who, item = what, no time" in said[0]
+    assert "not read: whenever" in said[0]

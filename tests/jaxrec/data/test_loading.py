@@ -68,5 +68,11 @@ def test_unknown_name():
 
 
 def test_synthetic_goes_to_the_generator():
-    config = {"name": "synthetic", "users": 20, "items": 90, "clusters": 5, "seed": 0}
+    config = {
+        "name": "synthetic",
+        "num_users": 20,
+        "num_items": 90,
+        "clusters": 5,
+        "seed": 0,
+    }
     assert jaxrec.data.load(config).sequences.users == 20
