@@ -177,9 +177,20 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(f"{seconds:6.0f} s  {part.name:<14} {row['ended']}", flush=True)
         if "output" in row:
             print(row["output"], flush=True)
-        if "valid" in row:
-            print(f"{part.name}: {row['valid']}\n{row.get('test', '')}", flush=True)
+        for kind, figures in _short(row).items():
+            print(f"          {kind}: {figures}", flush=True)
     print(report.table(report.rows(out, options.quick)))
+
+
+def _short(row: dict[str, Any]) -> dict[str, dict[str, float]]:
+    """Returns the figures of a training that people look at first."""
+    some = {"valid": row.get("valid", {}), **row.get("test", {})}
+    keys = ("step", "recall@10", "ndcg@10")
+    return {
+        kind: {key: figures[key] for key in keys if key in figures}
+        for kind, figures in some.items()
+        if figures
+    }
 
 
 def _end(process: subprocess.Popen) -> None:
