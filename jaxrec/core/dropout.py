@@ -2,10 +2,9 @@
 
 A mask is drawn per row from that row's own key, so the same global batch gets the
 same mask on one device or on eight, whole or in micro-batches. The bits come from a
-hash of (row key, place, position) of two rounds with full avalanche instead of the 20
-rounds of Threefry: no adversary guesses dropout masks, and on a CPU the default
-generator costs a third of a training step (and most of its compile time). Four elements
-share one 32-bit word, each byte compared with the threshold; keep probabilities are
+hash of (row key, place, position) instead of the 20 rounds of Threefry, which cost more
+than masks need: no adversary guesses them. What is tested is the share that is kept and
+that places, rows and neighbours are uncorrelated. Four elements share one 32-bit word, each byte compared with the threshold; keep probabilities are
 therefore multiples of 1/256, and the scale is the exact inverse of the rounded one.
 """
 
@@ -58,8 +57,7 @@ def _hashed(keys: jax.Array, salt: int, time: int, words: int) -> jax.Array:
 
 
 def _mix(x: jax.Array) -> jax.Array:
-    """A bijection of 32-bit words in which each input bit flips each output bit with
-    probability one half to within 0.2 % (two multiply-xorshift rounds)."""
+    """A bijection of 32-bit words by two multiply-xorshift rounds."""
     x = (x ^ (x >> 16)) * jnp.uint32(0x7FEB352D)
     x = (x ^ (x >> 15)) * jnp.uint32(0x846CA68B)
     return x ^ (x >> 16)

@@ -81,10 +81,11 @@ def linear_softmax_ce(
 def choose_blocks(items: int, backend: str | None = None) -> tuple[int, int]:
     """Block sizes (positions, items; 0 is all of them) measured fastest on a CPU.
 
-    There a block's scores should stay in the cache: at 12,000 items 128 positions take
-    0.74 of the time of 448; at 57,000 items blocks of 1024 positions by 256 items take
-    half the time of any block with all items. Elsewhere a block of scores gets about
-    256 MB, which launches large products and bounds the memory.
+    There a block's scores should stay in the cache: at 12,000 items 128 positions took
+    0.76 of the time of 448, and blocks of items were slower; at 57,000 items blocks of
+    256 items took 0.54 of the time of the best block with all items. The border between
+    the two, 30,000, is a guess. Elsewhere nothing was measured: a block of scores gets
+    about 256 MB, which launches large products and bounds the memory.
     """
     if (backend or jax.default_backend()) == "cpu":
         return (128, 0) if items <= 30_000 else (1024, 256)
