@@ -5,8 +5,8 @@ over the items: the first keeps a running maximum and sum per position, the seco
 the scores again and, from the then known normaliser, all gradients; a block of the
 table's gradient is written once. Four matrix products against the three of
 `jaxrec.losses.softmax`, on arrays of (chunk, catalogue_chunk) that stay in the cache:
-on a CPU slower at 12,000 items and twice as fast at 57,000. The online normaliser is that of
-Milakov and Gimelshein, "Online normalizer calculation for softmax", 2018.
+on a CPU slower at 12,000 items and twice as fast at 57,000. The online normaliser is
+that of Milakov and Gimelshein, "Online normalizer calculation for softmax", 2018.
 """
 
 import functools
