@@ -4,8 +4,9 @@ A mask is drawn per row from that row's own key, so the same global batch gets t
 same mask on one device or on eight, whole or in micro-batches. The bits come from a
 hash of (row key, place, position) instead of the 20 rounds of Threefry, which cost more
 than masks need: no adversary guesses them. What is tested is the share that is kept and
-that places, rows and neighbours are uncorrelated. Four elements share one 32-bit word, each byte compared with the threshold; keep probabilities are
-therefore multiples of 1/256, and the scale is the exact inverse of the rounded one.
+how masks depend on rows and places. Four elements share one 32-bit word, each byte
+compared with the threshold; keep probabilities are therefore multiples of 1/256, and
+the scale is the exact inverse of the rounded one.
 """
 
 import jax
