@@ -28,6 +28,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxrec.losses.blocks import block_shape, split_positions, sum_dtype
+
 
 def sampled_softmax(
     x: jax.Array,
@@ -55,7 +57,7 @@ def sampled_softmax(
       samples: negatives per block, at most 65,535.
       counts: (items + 1,) non-negative integers; an item is drawn in proportion to its
         count, but at least as if it were 1 (entry 0 is not read). `None`: all alike.
-      chunk: positions per block.
+      chunk: most positions per block.
 
     Returns:
       Scalar, the weighted sum, to be divided by the sum of weights. Differentiable in
@@ -65,7 +67,7 @@ def sampled_softmax(
       ValueError: sizes out of range, or counts of another length, kind or magnitude.
     """
     _check_sizes(table, items, samples, chunk)
-    blocks = -(-x.shape[0] // min(chunk, x.shape[0]))
+    blocks, _ = block_shape(x.shape[0], chunk)
     keys = jax.random.split(key, blocks)
     if counts is None:
         drawn = 1 + jax.vmap(lambda k: _strata(k, samples, items))(keys)
@@ -112,7 +114,8 @@ def uniform_negatives_ce(
       key: typed key.
       items: the negatives are drawn from 1..items.
       samples: negatives per position.
-      chunk: positions per block; (chunk, samples, d) rows are gathered at one time.
+      chunk: most positions per block; so many times `samples` rows are gathered at
+        one time.
 
     Returns:
       Scalar, the weighted sum. Differentiable in `x`, `table`, `bias` and `weights`.
@@ -121,8 +124,7 @@ def uniform_negatives_ce(
       ValueError: sizes out of range.
     """
     _check_sizes(table, items, samples, chunk)
-    size = min(chunk, x.shape[0])
-    blocks = -(-x.shape[0] // size)
+    blocks, size = block_shape(x.shape[0], chunk)
 
     def draw(key):
         return jax.random.randint(key, (size, samples), 1, items + 1, dtype=jnp.int32)
@@ -178,30 +180,16 @@ def _strata(key, samples, total):
 
 
 def _blocked(x, table, bias, labels, weights, drawn, offset, chunk, skip_hits):
-    arrays = (x, table, bias, labels, weights)
-    x, table, bias, labels, weights = map(jnp.asarray, arrays)
-    n = x.shape[0]
-    chunk = min(chunk, n)
-
-    def split(a):
-        a = jnp.pad(a, ((0, -n % chunk), *((0, 0),) * (a.ndim - 1)))
-        return a.reshape(-1, chunk, *a.shape[1:])
-
-    weights = split(weights.astype(_wide(x)))
-    return _fused(
-        split(x), table, bias, weights, split(labels), drawn, offset, skip_hits
-    )
-
-
-def _wide(x):
-    """The dtype of sums: float32, or float64 when that is what comes in."""
-    return jnp.promote_types(x.dtype, jnp.float32)
+    x, table, bias, weights = map(jnp.asarray, (x, table, bias, weights))
+    weights = weights.astype(sum_dtype(x))
+    x, labels, weights = split_positions((x, labels, weights), chunk)
+    return _fused(x, table, bias, weights, labels, drawn, offset, skip_hits)
 
 
 def _block_loss(
     xs, ws, target_rows, target_bias, rows, row_bias, ys, drawn, offset, skip_hits
 ):
-    wide = _wide(xs)
+    wide = sum_dtype(xs)
     target = jnp.einsum(
         "nd,nd->n", xs, target_rows.astype(xs.dtype), preferred_element_type=wide
     )

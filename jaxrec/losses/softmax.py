@@ -12,11 +12,10 @@ too, with an online log-sum-exp and one repeated product (`catalogue_chunk`, see
 `jaxrec.losses.softmax_blocked`).
 """
 
-import functools
-
 import jax
 import jax.numpy as jnp
 
+from jaxrec.losses.blocks import split_positions, sum_dtype
 from jaxrec.losses.softmax_blocked import blocked_softmax_ce
 
 
@@ -50,8 +49,8 @@ def linear_softmax_ce(
       bias: (v,).
       labels: (n,) int32 in [0, v).
       weights: (n,); 0 leaves a position out.
-      chunk: positions per block; n is padded to a multiple with weight 0. 0 leaves
-        it, and `catalogue_chunk` if that is 0 too, to `choose_blocks`.
+      chunk: most positions per block; the blocks are equally long. 0 leaves it, and
+        `catalogue_chunk` if that is 0 too, to `choose_blocks`.
       catalogue_chunk: items per block; 0 takes the whole catalogue at once. Leave it
         0 where the table is split over devices.
 
@@ -59,23 +58,15 @@ def linear_softmax_ce(
       Scalar, the weighted sum (divide by the sum of weights after summing over
       devices).
     """
-    arrays = (x, table, bias, labels, weights)
-    x, table, bias, labels, weights = map(jnp.asarray, arrays)
-    n = x.shape[0]
+    x, table, bias, weights = map(jnp.asarray, (x, table, bias, weights))
     if not chunk:
         chunk, chosen = choose_blocks(table.shape[0])
         catalogue_chunk = catalogue_chunk or chosen
-    chunk = min(chunk, n)
-    padding = -n % chunk
-    if padding:
-        x = jnp.pad(x, ((0, padding), (0, 0)))
-        labels = jnp.pad(labels, (0, padding))
-        weights = jnp.pad(weights, (0, padding))
+    weights = weights.astype(sum_dtype(x))
+    x, labels, weights = split_positions((x, labels, weights), chunk)
     if catalogue_chunk and catalogue_chunk < table.shape[0]:
-        return blocked_softmax_ce(
-            x, table, bias, labels, weights.astype(_wide(x)), chunk, catalogue_chunk
-        )
-    return _fused(x, table, bias, labels, weights.astype(_wide(x)), chunk)
+        return blocked_softmax_ce(x, table, bias, labels, weights, catalogue_chunk)
+    return _fused(x, table, bias, labels, weights)
 
 
 def choose_blocks(items: int, backend: str | None = None) -> tuple[int, int]:
@@ -94,38 +85,26 @@ def choose_blocks(items: int, backend: str | None = None) -> tuple[int, int]:
     return 8192, 8192
 
 
-def _wide(x):
-    """The dtype of sums: float32, or float64 when that is what comes in."""
-    return jnp.promote_types(x.dtype, jnp.float32)
+@jax.custom_vjp
+def _fused(x, table, bias, labels, weights):
+    """The sum over blocks, as `split_positions` made them."""
 
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(5,))
-def _fused(x, table, bias, labels, weights, chunk):
     def body(total, block):
         xs, ys, ws = block
         each, _, _ = _block_losses(xs, ys, table, bias)
         return total + (ws * each).sum(), None
 
-    return jax.lax.scan(
-        body, _scalar_like(weights), _blocks(x, labels, weights, chunk)
-    )[0]
+    return jax.lax.scan(body, _scalar_like(weights), (x, labels, weights))[0]
 
 
 def _scalar_like(weights):
     """A zero that varies over the same manual mesh axes as `weights`."""
-    return weights[0] * 0
-
-
-def _blocks(x, labels, weights, chunk):
-    def split(a):
-        return a.reshape(-1, chunk, *a.shape[1:])
-
-    return split(x), split(labels), split(weights)
+    return weights[0, 0] * 0
 
 
 def _block_losses(x, labels, table, bias):
     table = table.astype(x.dtype)
-    logits = jnp.einsum("nd,vd->nv", x, table, preferred_element_type=_wide(x))
+    logits = jnp.einsum("nd,vd->nv", x, table, preferred_element_type=sum_dtype(x))
     logits = logits + bias
     top = logits.max(1, keepdims=True)
     exp = jnp.exp(logits - top)
@@ -133,14 +112,14 @@ def _block_losses(x, labels, table, bias):
     # A row product instead of a gather from the logits: cheaper and never wrong where
     # the logits are sharded over the catalogue.
     label = (
-        jnp.einsum("nd,nd->n", x, table[labels], preferred_element_type=_wide(x))
+        jnp.einsum("nd,nd->n", x, table[labels], preferred_element_type=sum_dtype(x))
         + bias[labels]
     )
     return jnp.log(total) + top[:, 0] - label, exp, total
 
 
-def _fused_forward(x, table, bias, labels, weights, chunk):
-    wide = _wide(x)
+def _fused_forward(x, table, bias, labels, weights):
+    wide = sum_dtype(x)
 
     def body(carry, block):
         total, d_table, d_bias = carry
@@ -167,14 +146,13 @@ def _fused_forward(x, table, bias, labels, weights, chunk):
 
     zero = _scalar_like(weights)
     carry = (zero, table.astype(wide) * 0 + zero, bias * 0 + zero)
-    blocks = _blocks(x, labels, weights, chunk)
+    blocks = (x, labels, weights)
     (total, d_table, d_bias), (d_x, each) = jax.lax.scan(body, carry, blocks)
-    d_x = d_x.reshape(x.shape).astype(x.dtype)
     d_table, d_bias = d_table.astype(table.dtype), d_bias.astype(bias.dtype)
-    return total, (d_x, d_table, d_bias, each.reshape(-1))
+    return total, (d_x.astype(x.dtype), d_table, d_bias, each)
 
 
-def _fused_backward(chunk, stored, cotangent):
+def _fused_backward(stored, cotangent):
     d_x, d_table, d_bias, d_weights = ((d * cotangent).astype(d.dtype) for d in stored)
     return d_x, d_table, d_bias, None, d_weights
 

@@ -17,17 +17,16 @@ import jax.numpy as jnp
 _LOWEST = -1e30  # Below every score, yet finite: differences with it are no NaN.
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(5, 6))
-def blocked_softmax_ce(x, table, bias, labels, weights, chunk, catalogue_chunk):
-    """As `jaxrec.losses.softmax.linear_softmax_ce`, with n a multiple of `chunk`.
+@functools.partial(jax.custom_vjp, nondiff_argnums=(5,))
+def blocked_softmax_ce(x, table, bias, labels, weights, catalogue_chunk):
+    """As `jaxrec.losses.softmax.linear_softmax_ce`, over k blocks of c positions.
 
     Args:
-      x: (n, d).
+      x: (k, c, d), from `split_positions`.
       table: (v, d).
       bias: (v,).
-      labels: (n,) int32 in [0, v).
-      weights: (n,) in the dtype of sums.
-      chunk: positions per block.
+      labels: (k, c) int32 in [0, v).
+      weights: (k, c) in the dtype of sums.
       catalogue_chunk: items per block.
 
     Returns:
@@ -39,11 +38,11 @@ def blocked_softmax_ce(x, table, bias, labels, weights, chunk, catalogue_chunk):
         each, _ = _losses(*block[:2], table, bias, items, weights.dtype)
         return total + (block[2] * each).sum(), None
 
-    blocks = _position_blocks(x, labels, weights, chunk)
-    return jax.lax.scan(body, jnp.zeros((), weights.dtype), blocks)[0]
+    zero = jnp.zeros((), weights.dtype)
+    return jax.lax.scan(body, zero, (x, labels, weights))[0]
 
 
-def _forward(x, table, bias, labels, weights, chunk, catalogue_chunk):
+def _forward(x, table, bias, labels, weights, catalogue_chunk):
     wide = weights.dtype
     items = _item_blocks(table, bias, catalogue_chunk)
 
@@ -67,7 +66,7 @@ def _forward(x, table, bias, labels, weights, chunk, catalogue_chunk):
 
         start = -ws[:, None] * table[ys].astype(wide)
         d_x, (d_rows, d_columns) = jax.lax.scan(over_items, start, items)
-        d_rows = d_rows.reshape(-1, x.shape[1])
+        d_rows = d_rows.reshape(-1, xs.shape[1])
         d_rows = d_rows.at[ys].add(-ws[:, None] * xs.astype(wide))
         d_columns = d_columns.reshape(-1).at[ys].add(-ws)
         total, d_table, d_bias = carry
@@ -77,11 +76,11 @@ def _forward(x, table, bias, labels, weights, chunk, catalogue_chunk):
     padded = items[0].shape[0] * items[0].shape[1]
     zero = (
         jnp.zeros((), wide),
-        jnp.zeros((padded, x.shape[1]), wide),
+        jnp.zeros((padded, x.shape[-1]), wide),
         jnp.zeros((padded,), wide),
     )
-    blocks = _position_blocks(x, labels, weights, chunk)
-    if blocks[0].shape[0] == 1:
+    blocks = (x, labels, weights)
+    if x.shape[0] == 1:
         carry, (d_x, each) = body(zero, jax.tree.map(lambda a: a[0], blocks))
     else:
         carry, (d_x, each) = jax.lax.scan(body, zero, blocks)
@@ -91,11 +90,11 @@ def _forward(x, table, bias, labels, weights, chunk, catalogue_chunk):
         d_x.reshape(x.shape).astype(x.dtype),
         d_table[:v].astype(table.dtype),
         d_bias[:v].astype(bias.dtype),
-        each.reshape(-1),
+        each.reshape(weights.shape),
     )
 
 
-def _backward(chunk, catalogue_chunk, stored, cotangent):
+def _backward(catalogue_chunk, stored, cotangent):
     d_x, d_table, d_bias, d_weights = ((d * cotangent).astype(d.dtype) for d in stored)
     return d_x, d_table, d_bias, None, d_weights
 
@@ -108,13 +107,6 @@ def _item_blocks(table, bias, size):
     rows = jnp.pad(table, ((0, padding), (0, 0))).reshape(-1, size, table.shape[1])
     columns = jnp.pad(bias, (0, padding), constant_values=_LOWEST)
     return rows, columns.reshape(-1, size)
-
-
-def _position_blocks(x, labels, weights, size):
-    def split(a):
-        return a.reshape(-1, size, *a.shape[1:])
-
-    return split(x), split(labels), split(weights)
 
 
 def _logits(xs, rows, columns, wide):

@@ -230,42 +230,19 @@ class NextItem:
         chunk = options["chunk"]
         if not chunk and (options["name"] != "softmax" or self.mesh.shape["model"] > 1):
             chunk = _CHUNK
+        inputs = (hidden, table, bias, labels, weights)
         if options["name"] == "softmax":
-            return linear_softmax_ce(
-                hidden,
-                table,
-                bias,
-                labels,
-                weights,
-                chunk,
-                options["catalogue_chunk"],
-            )
+            return linear_softmax_ce(*inputs, chunk, options["catalogue_chunk"])
         # Negatives are shared per block of positions: tie them to the first row.
         key = jax.random.fold_in(jax.random.fold_in(key, 1 << 20), rows[0])
+        sample = {
+            "items": self.cfg.items,
+            "samples": options["samples"],
+            "chunk": chunk,
+        }
         if options["name"] == "uniform_negatives":
-            return uniform_negatives_ce(
-                hidden,
-                table,
-                bias,
-                labels,
-                weights,
-                key,
-                items=self.cfg.items,
-                samples=options["samples"],
-                chunk=chunk,
-            )
-        return sampled_softmax(
-            hidden,
-            table,
-            bias,
-            labels,
-            weights,
-            key,
-            items=self.cfg.items,
-            samples=options["samples"],
-            counts=self._counts,
-            chunk=chunk,
-        )
+            return uniform_negatives_ce(*inputs, key, **sample)
+        return sampled_softmax(*inputs, key, counts=self._counts, **sample)
 
     def rank(self, params, part: str) -> Ranks:
         """Where the targets of a part stand among all items, one rank per case."""
