@@ -17,7 +17,7 @@ from benchmarks.peers import reference
 from benchmarks.shapes import SHAPES, Shape, histories
 from benchmarks.training import Trainer, make_config, make_split, make_task
 from jaxrec.core import parallel
-from jaxrec.core.train import _prefetched as prefetched
+from jaxrec.core.train import prefetched
 
 
 def main(bench: harness.Benchmark) -> None:

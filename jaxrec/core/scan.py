@@ -177,7 +177,8 @@ def _chunked(lam, x, keep, h0, reverse):
 
     Products of the form (c, c) per channel turn the inner recurrence into batched
     matrix multiplications. A reset inside a chunk cuts every product that spans it,
-    which is a mask on the (c, c) matrix of each row.
+    which is a mask on the (c, c) matrix of each row. The products run in full float32:
+    tensor cores would round the powers of lambda to 10 (TF32) or 7 bits (bfloat16).
     """
     if reverse:
         flipped = None if keep is None else keep[::-1]
@@ -203,7 +204,9 @@ def _chunked(lam, x, keep, h0, reverse):
     tri = tuple(p[jnp.maximum(gap, 0)] for p in powers)  # (t, s, h)
 
     def inner(left, right):
-        return jnp.einsum("ktsb,tsh,ksbh->ktbh", alive, left, right)
+        return jnp.einsum(
+            "ktsb,tsh,ksbh->ktbh", alive, left, right, precision="highest"
+        )
 
     local = (
         inner(tri[0], x[0]) - inner(tri[1], x[1]),

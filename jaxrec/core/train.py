@@ -183,7 +183,7 @@ class _Run:
         if start == 0 and options["eval_first"]:
             self._evaluate(state["params"], 0)
         step = start
-        for batch, examples in _prefetched(
+        for batch, examples in prefetched(
             self.task, self.mesh, start, options["steps"]
         ):
             state, report = step_fn(state, batch, self.key)
@@ -293,8 +293,13 @@ class _Run:
         self.plotted = time.monotonic()
 
 
-def _prefetched(task, mesh, start, stop) -> Iterator[tuple[Any, int]]:
-    """Batches on the device, two ahead, made in a thread of their own."""
+def prefetched(
+    task: Task, mesh: jax.sharding.Mesh, start: int, stop: int
+) -> Iterator[tuple[Any, int]]:
+    """Batches of steps [start, stop) on the device, and how many examples each has.
+
+    They are made in a thread of their own, two ahead of what has been taken.
+    """
 
     def make(step):
         batch = task.batch(step)

@@ -207,3 +207,13 @@ LAM = np.zeros(4, np.float32)
 def test_shapes_that_do_not_belong_together_are_refused(lam, x, options, message):
     with pytest.raises(ValueError, match=message):
         linear_recurrence(lam, x, **options)
+
+
+def test_chunked_products_run_in_full_float32():
+    # Tensor cores round the powers of lambda otherwise; a CPU would not show it.
+    lam, x, keep, h0 = draw(0, 20)
+    arrays = (pair(lam, np.float32), pair(x, np.float32), keep, pair(h0, np.float32))
+    traced = jax.make_jaxpr(lambda *a: linear_recurrence(*a, form="chunked"))(*arrays)
+    products = [line for line in str(traced).splitlines() if "dot_general" in line]
+    highest = str(traced).count("precision=(Precision.HIGHEST, Precision.HIGHEST)")
+    assert len(products) == highest > 0
