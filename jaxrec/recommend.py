@@ -70,7 +70,12 @@ def _run(options: argparse.Namespace) -> None:
     ids = recommender.ids
     known = ids.numbers(history)[0].tolist()
     if answer.unknown:
-        print(f"unknown items, skipped: {' '.join(answer.unknown)}\n")
+        print(f"unknown items, skipped: {' '.join(answer.unknown)}")
+        if any("," in raw for raw in answer.unknown):
+            print("(--history wants spaces between ids, not commas)")
+        if not known:
+            print("no item is known: the answer is that for a new user")
+        print()
     last = known[-_LAST:]
     if last:
         print(f"history: {len(known)} events, the last {len(last)}:")

@@ -17,6 +17,7 @@ What runs is compiled at its first use, once per size (see `jaxrec.serve.engine`
 import os
 from collections.abc import Iterable, Mapping, Sequence
 
+import jax
 import numpy as np
 
 from jaxrec.retrieval.topk import check_k
@@ -71,6 +72,14 @@ class Recommender:
         self._raises = on_unknown == "raise"
         seen = BitSet(len(ids)) if seen_capacity is None else Ring(seen_capacity)
         self._engine = Engine(backbone, seen)
+
+    def __repr__(self) -> str:
+        state = sum(leaf.nbytes for leaf in jax.tree.leaves(self._engine.begin))
+        titles = " with titles" if self.ids.titles([1])[0] else ""
+        return (
+            f"<Recommender of {self.items} items{titles}, "
+            f"{state} bytes of state per user>"
+        )
 
     @property
     def items(self) -> int:

@@ -74,6 +74,15 @@ def test_a_history_with_unknown_items(run, capsys):
     assert "history: 2 events, the last 2:" in text
 
 
+def test_a_history_of_which_nothing_is_known(run, capsys):
+    recommend.main([f"--workdir={run[0]}", "--history=i1,i2", "--k=1"])
+    text = capsys.readouterr().out
+    assert text.startswith("unknown items, skipped: i1,i2\n")
+    assert "spaces between ids, not commas" in text
+    assert "the answer is that for a new user" in text
+    assert table(text)[1] == ("1", *best(run, [], 1)[0])
+
+
 def test_an_empty_history(run, capsys):
     assert recommend.main([f"--workdir={run[0]}", "--history=", "--k=1"]) == 0
     text = capsys.readouterr().out

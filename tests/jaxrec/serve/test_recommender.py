@@ -151,3 +151,13 @@ def test_what_is_no_list_of_histories(rec, histories, message):
 def test_impossible_options(run, options, message):
     with pytest.raises(ValueError, match=message):
         load(run[0], **options)
+
+
+def test_repr_says_what_it_is(rec):
+    (kept,) = {
+        sum(a.nbytes for a in rec.to_arrays(rec.start(n)).values()) // n for n in (1, 3)
+    }
+    assert repr(rec) == (
+        f"<Recommender of {serving_runs.ITEMS} items with titles, "
+        f"{kept} bytes of state per user>"
+    )
