@@ -42,7 +42,13 @@ CONFIG = {
         "samples": 1000,
         "negatives": "popularity",
     },
-    "batch": {"size": 128, "length": 200, "layout": "packed", "bos_target": True},
+    "batch": {
+        "size": 128,
+        "length": 200,
+        "layout": "packed",
+        "windows": "released",
+        "bos_target": True,
+    },
     "optim": {
         "name": "adamw",
         "lr": 1e-3,

@@ -123,6 +123,7 @@ def _base() -> ConfigDict:
                 "size": 128,  # windows
                 "length": 200,  # longest window, and what evaluation looks at
                 "layout": "packed",  # packed or padded
+                "windows": "released",  # or shifted: cut anew in every epoch
                 "bos_target": True,  # the first item of a sample is a target too
             },
             "optim": common.optim(schedule="cosine", warmup=50),

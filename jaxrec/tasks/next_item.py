@@ -186,6 +186,7 @@ class NextItem:
             seed=config["seed"],
             multiple=mesh.shape["data"] * config["parallel"]["micro"],
             bos_target=batch["bos_target"],
+            windows=batch["windows"],
         )
         self.batch = self.batches
         self._counts = None

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from jaxrec.data.batches import Batches, make_windows
+from jaxrec.data.batches import Batches, make_windows, shifted_windows
 from jaxrec.data.sequences import Sequences
 from jaxrec.data.splits import leave_one_out
 
@@ -48,6 +48,65 @@ def test_windows_follow_the_released_rule():
         (4, 5, 6, 7),
     ]
     assert windows.fresh.tolist() == [True, True, False, True, True, True, True]
+
+
+def test_shifted_windows_hold_every_event_once_and_move():
+    lengths = [3, 6, 7, 10, 13, 42]  # training parts of 1, 4, 5, 8, 11 and 40
+    data = split(lengths)
+    cuts = [shifted_windows(data, 4, np.random.default_rng(seed)) for seed in range(30)]
+    for windows in cuts:
+        spans = [
+            np.arange(b, b + c)
+            for b, c in zip(windows.begin, windows.count, strict=True)
+        ]
+        events = np.concatenate(spans)
+        ends = zip(data.sequences.offsets, data.train_end, strict=False)
+        np.testing.assert_array_equal(
+            events, np.concatenate([np.arange(*e) for e in ends])
+        )
+        assert windows.count.max() == 4
+        np.testing.assert_array_equal(
+            windows.fresh, np.isin(windows.begin, data.sequences.offsets)
+        )
+        assert windows.count[:2].tolist() == [1, 4]  # short histories stay whole
+    heads = {int(windows.count[2]) for windows in cuts}
+    assert heads == {1, 2, 3, 4}
+
+
+def epoch_of(batches, epoch):
+    """All batches of one epoch."""
+    step, found = 0, []
+    while batches.locate(step)[0] <= epoch:
+        if batches.locate(step)[0] == epoch:
+            found.append(batches(step))
+        step += 1
+    return found
+
+
+@pytest.mark.parametrize("layout", ["packed", "padded"])
+def test_every_epoch_of_shifted_windows_holds_every_event(layout):
+    data = split(np.random.default_rng(0).integers(1, 60, 100))
+    given = dict(size=16, length=10, layout=layout, seed=3, windows="shifted")
+    batches = Batches(data, **given)
+    events = int((data.train_end - data.sequences.offsets[:-1]).sum())
+    for epoch in (0, 2):
+        held = [pair for batch in epoch_of(batches, epoch) for pair in pairs(batch)]
+        assert len(held) == events
+        assert all(before == target - 1 for before, target in held)
+    again, same = Batches(data, **given), epoch_of(batches, 2)[0]
+    steps = [s for s in range(99) if batches.locate(s) == (2, 0)]
+    np.testing.assert_array_equal(again(steps[0])["labels"], same["labels"])
+
+
+@pytest.mark.parametrize("windows", ["released", "shifted"])
+def test_only_shifted_windows_change_between_epochs(windows):
+    data = split([40] * 20)
+    batches = Batches(data, size=16, length=10, layout="padded", windows=windows)
+
+    def rows(epoch):
+        return sorted(r for b in epoch_of(batches, epoch) for r in b["labels"].tolist())
+
+    assert (rows(0) == rows(1)) == (windows == "released")
 
 
 def test_first_target_is_predicted_from_padding_or_left_out():
@@ -108,6 +167,8 @@ def test_batches_are_functions_of_seed_and_step():
 def test_rows_are_a_multiple_and_bad_values_are_refused():
     data = split([5] * 30)
     assert Batches(data, size=5, length=4, multiple=8).rows % 8 == 0
+    with pytest.raises(ValueError, match="batch.windows: want released or shifted"):
+        Batches(data, size=5, length=4, windows="moved")
     with pytest.raises(ValueError, match="layout: want packed or padded, got 'paked'"):
         Batches(data, size=5, length=4, layout="paked")
     with pytest.raises(ValueError, match="positive sizes"):
