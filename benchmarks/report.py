@@ -68,6 +68,8 @@ TARGETS = {
     "I1": Target("step with its batches, times the longer", 1.05, 1.0),
     "S1": Target("event after 10,000, times event after 10"),
     "S2": Target("peak memory at the size of XLong, GiB", 24, 12),
+    "R1": Target("training targets per CPU second / RecBole's", 10, None, _CPU),
+    "R2": Target("test NDCG@10 / RecBole's after more CPU time", 1, None, _CPU),
     "G1": Target("train step bf16 / fastest PyTorch", 2, 4, _GPU | _ML1M),
     "G1b": Target(
         "train step bf16, share of the GPU's floor", 0.15, 0.35, _GPU | _ML1M
@@ -83,7 +85,10 @@ TARGETS = {
     "G3b": Target("softmax loss bf16 / fastest PyTorch", 1.0, None, _GPU),
     "G4": Target("event and top 100 of many / PyTorch", 1.5, 3, _GPU | {"batch": 4096}),
 }
-_CASE = ("shape", "items", "positions", "dim", "length", "batch")
+_CASE = (
+    *("shape", "items", "positions", "dim", "length", "batch"),
+    *("data", "steps", "peer"),
+)
 
 
 def rows(folder: Path, quick: bool = False) -> list[Row]:
@@ -147,6 +152,11 @@ def _more(row: Row) -> str:
         facts.append(f"{100 * row['scratch']:.2g} % of the scratch memory")
     if "p50_us" in row:
         facts.append(f"p50 {row['p50_us']:.0f} us, p99 {row['p99_us']:.0f} us")
+    if "cpu_s_share" in row:
+        facts.append(f"{row['cpu_s_share']:.2g} of its CPU time")
+    if "evaluation" in row:
+        times = (f"{key} {row[key]:.2g}" for key in ("start", "evaluation", "memory"))
+        facts.append("times less: " + ", ".join(times))
     if "steps_per_second" in row:
         facts.append(f"{row['steps_per_second']:.2g} steps/s")
     return ", ".join(facts)

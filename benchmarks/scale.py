@@ -8,16 +8,11 @@ users and a checkpoint of the whole state. Recorded: peak memory of that process
 (target S2), steps per second, GiB of the checkpoint.
 """
 
-import json
-import os
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks import harness
+from benchmarks import command, harness
 
-ROOT = Path(__file__).parents[1]
 QUICK = {"data.num_users": 500, "data.num_items": 20_000, "data.num_events": 200}
 
 
@@ -33,35 +28,20 @@ def main(bench: harness.Benchmark) -> None:
         **(QUICK if bench.quick else {}),
     }
     with tempfile.TemporaryDirectory() as place:
-        workdir = Path(place) / "run"
-        command = [
-            sys.executable,
-            "-m",
-            "jaxrec.main",
-            f"--config={ROOT / 'configs/lrurec.py'}:xlong",
-            f"--workdir={workdir}",
-            *(f"--config.{key}={value}" for key, value in settings.items()),
-        ]
-        environment = {**os.environ, "JAXREC_CACHE_DIR": str(Path(place) / "cache")}
-        process = subprocess.Popen(command, cwd=ROOT, env=environment)
-        _, status, usage = os.wait4(process.pid, 0)  # memory of this process alone
-        process.returncode = os.waitstatus_to_exitcode(status)
-        if process.returncode:
-            raise RuntimeError(f"{' '.join(command)} ended with {process.returncode}")
-        lines = (workdir / "metrics.jsonl").read_text().splitlines()
-        last = [row for row in map(json.loads, lines) if row["kind"] == "train"][-1]
+        run = command.train("xlong", Path(place), settings)
         checkpoint = sum(
             path.stat().st_size
-            for path in (workdir / "checkpoints/last").rglob("*")
+            for path in (run.workdir / "checkpoints/last").rglob("*")
             if path.is_file()
         )
+    last = run.of_kind("train")[-1]
     bench.record(
         "target S2",
         target="S2",
         shape="xlong",
         steps=steps,
-        reached=usage.ru_maxrss / 2**20,  # GiB
-        cpu_seconds_in_all=usage.ru_utime + usage.ru_stime,
+        reached=run.peak_bytes / 2**30,
+        cpu_seconds_in_all=run.usage.ru_utime + run.usage.ru_stime,
         steps_per_second=last["time/steps_per_second"],
         targets_per_second=last["time/examples_per_second"],
         loss=last["loss"],

@@ -6,6 +6,7 @@ it then finds is no result here.
 
 import dataclasses
 import json
+import os
 from pathlib import Path
 
 import jax
@@ -15,11 +16,13 @@ import pytest
 pytest.importorskip("torch", reason="the peers need the extra [bench]")
 
 from benchmarks import (
+    command,
     evaluation,
     harness,
     on_gpu,
     packing,
     pipeline,
+    recbole,
     scale,
     scan,
     serving,
@@ -137,6 +140,35 @@ def test_serving(bench):
     serving.age(bench, server, 40)
     serving.many_users(bench, dataclasses.replace(TINY, items=150), False)
     assert targets(bench).keys() == {"P4", "P4b", "S1", "G4"}
+
+
+def test_costs_of_a_training_are_read_from_its_log():
+    # 4 s to start, 0.5 s a step of 100 targets; 9 s the first evaluation, then 3 s.
+    rates = {"time/examples_per_second": 50.0, "time/steps_per_second": 0.5}
+    rows = [
+        {"step": 2, "kind": "train", "time/cpu_seconds": 5.0, **rates},
+        {"step": 4, "kind": "train", "time/cpu_seconds": 6.0, **rates},
+        {"step": 4, "kind": "valid", "time/cpu_seconds": 15.0},
+        {"step": 6, "kind": "train", "time/cpu_seconds": 16.0, **rates},
+        {"step": 8, "kind": "train", "time/cpu_seconds": 17.0, **rates},
+        {"step": 8, "kind": "valid", "time/cpu_seconds": 20.0},
+    ]
+    assert recbole.figures(command.Run(Path(), rows, None), every=4) == {
+        "start_cpu_s": 4.0,
+        "targets_per_cpu_s": 200.0,
+        "evaluation_cpu_s": 3.0,
+        "first_evaluation_cpu_s": 9.0,
+    }
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    not os.environ.get("JAXREC_DATA_DIR"), reason="JAXREC_DATA_DIR is not set"
+)
+def test_recbole(bench):
+    bench.options.data = "ml100k"
+    recbole.main(bench)
+    assert targets(bench).keys() == {"R1", "R2"}
 
 
 @pytest.mark.slow
