@@ -1,8 +1,24 @@
-"""Every test sees eight CPU devices, so that sharding is tested where it is used."""
+"""Every test sees eight CPU devices, so that sharding is tested where it is used.
+
+Most of the time goes into compiling, often the same program again: in a run that
+resumes, in a process that a test starts. What takes long to compile is therefore kept
+for the length of the session, by each worker of pytest-xdist for itself and for the
+processes that it starts.
+"""
 
 import os
+import shutil
+import tempfile
 
 os.environ["XLA_FLAGS"] = (
     os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
 )
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+_COMPILED = tempfile.mkdtemp(prefix="jaxrec-compiled-")
+os.environ["JAX_COMPILATION_CACHE_DIR"] = _COMPILED
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
+
+
+def pytest_unconfigure():
+    shutil.rmtree(_COMPILED, ignore_errors=True)
