@@ -36,6 +36,7 @@ from typing import Any
 import jax
 
 from jaxrec.core import timing
+from jaxrec.core.allocator import keep_freed_memory
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -211,6 +212,7 @@ def run(
         argv: Arguments; those of the process if not given.
     """
     flags = parser(description) if flags is None else flags
+    keep_freed_memory()  # as jaxrec.main does; both sides have the same of it
     main(Benchmark(name, flags.parse_args(argv)))
 
 

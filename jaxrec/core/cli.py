@@ -22,6 +22,7 @@ from typing import Any
 
 from absl import flags, logging
 
+from jaxrec.core.allocator import keep_freed_memory
 from jaxrec.core.config import nearest, to_json
 from jaxrec.core.config_file import MODULE_NAME, parse_flags
 
@@ -71,6 +72,7 @@ def _main(argv: list[str], program: str, debug: bool) -> None:
         missing = "--config=FILE.py" if config is None else "--workdir=DIRECTORY"
         raise ValueError(f"{missing} is missing (--help explains)")
     set_up_logging(debug)
+    keep_freed_memory()
     run = resolve_entry(config.get("entry"))
     is_first = _join_other_processes(values)
     results = run(config, values.workdir)
