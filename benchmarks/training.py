@@ -51,7 +51,7 @@ CONFIG = {
     },
     "optim": {
         "name": "adamw",
-        "lr": 1e-3,
+        "lr": 3e-3,
         "schedule": "cosine",
         "warmup": 50,
         "final_lr": 0.0,
@@ -61,7 +61,7 @@ CONFIG = {
         "eps": 1e-9,
         "clip_norm": 5.0,
     },
-    "train": {"steps": 3500},
+    "train": {"steps": 7000},
     "eval": {
         "mask": "window",
         "ties": "optimistic",
