@@ -20,7 +20,9 @@ appended to ``benchmarks/results/train_step.jsonl`` as soon as they are known, o
 object per line, each with date, device, versions, command and git commit.
 
 Both sides of a comparison run on the same cores: ``--threads`` restricts the process,
-and so the thread pools of XLA and of PyTorch, before either exists.
+and so the thread pools of XLA and of PyTorch, before either exists. They also share the
+C library's allocator, which is left as PyTorch's users have it unless
+``--keep_freed_memory`` asks for what `jaxrec.main` sets (`jaxrec.core.allocator`).
 """
 
 import argparse
@@ -66,6 +68,7 @@ class Benchmark:
         self.path = Path(options.out) / f"{name}.jsonl"
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self.threads = _restrict_threads(options.threads)
+        self._keeps = options.keep_freed_memory and keep_freed_memory()
         self._commit = git_commit(Path(__file__).parent)
 
     def rounds(self, latency: bool = False) -> int:
@@ -169,7 +172,10 @@ class Benchmark:
         )
 
     def _report(self) -> dict[str, Any]:
-        settings = {"omp_wait_policy": os.environ.get("OMP_WAIT_POLICY")}
+        settings = {
+            "omp_wait_policy": os.environ.get("OMP_WAIT_POLICY"),
+            "keep_freed_memory": self._keeps,
+        }
         return {**timing.device_report(), **settings, "commit": self._commit}
 
     def _write(self, row: Mapping[str, Any]) -> None:
@@ -192,6 +198,11 @@ def parser(description: str | None = None) -> argparse.ArgumentParser:
     )
     flags.add_argument("--threads", type=int, help="CPU cores to use (default: all)")
     flags.add_argument("--seed", type=int, default=0, help="of the order in rounds")
+    flags.add_argument(
+        "--keep_freed_memory",
+        action="store_true",
+        help="as jaxrec.main does, for both sides (default: the system's way)",
+    )
     return flags
 
 
@@ -212,7 +223,6 @@ def run(
         argv: Arguments; those of the process if not given.
     """
     flags = parser(description) if flags is None else flags
-    keep_freed_memory()  # as jaxrec.main does; both sides have the same of it
     main(Benchmark(name, flags.parse_args(argv)))
 
 

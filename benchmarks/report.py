@@ -87,7 +87,7 @@ TARGETS = {
 }
 _CASE = (
     *("shape", "items", "positions", "dim", "length", "batch"),
-    *("data", "steps", "peer"),
+    *("data", "steps", "peer", "keep_freed_memory"),
 )
 
 
@@ -105,7 +105,7 @@ def rows(folder: Path, quick: bool = False) -> list[Row]:
             if row.get("target") not in TARGETS or (row["quick"] and not quick):
                 continue
             keys = ("target", *_CASE, "device", "cpu", "cores", "quick")
-            case = tuple(row.get(key) for key in keys)
+            case = tuple(row.get(key) or None for key in keys)  # False: not said
             if case not in newest or newest[case]["date"] <= row["date"]:
                 newest[case] = row
     order = list(TARGETS)
@@ -124,7 +124,7 @@ def table(found: Sequence[Row]) -> str:
         cells = [
             row["target"],
             target.what,
-            ", ".join(f"{key} {row[key]}" for key in _CASE if key in row),
+            ", ".join(f"{key} {row[key]}" for key in _CASE if row.get(key)),
             "" if target.must is None else f"{target.must:g}",
             "" if target.aim is None else f"{target.aim:g}",
             _figure(row),

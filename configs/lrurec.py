@@ -8,17 +8,19 @@ ml100k, beauty, toys, games, yelp, beauty_sasrec, games2018, xlong (generated at
 scale of XLong) or custom with --config.data.path=FILE.
 
 Test Recall@10 / NDCG@10, full ranking, items of the window masked, seed 42, one run, ±
-the standard error over users; two CPU cores (AMD EPYC), 2026-11-23, jax 0.10.2.
-Published: Table 3 of the paper.
+the standard error over users; CPU (AMD EPYC), 2026-11-23 and 24, jax 0.10.2. Published:
+Table 3 of the paper. Commands and curves: benchmarks/results/quality.jsonl.
 
     synthetic      .3686 ± .0068 / .2009 ± .0043, 89 % / 87 % of the best possible;
                    the world and these settings were chosen on this same test split
-    ml1m           .3116 ± .0060 / .1847 ± .0040   published .3264 / .1930
-    ml100k         .1866 ± .0127 / .0953 ± .0074
-    beauty         .0937 ± .0019 / .0566 ± .0013
-    games          not yet run                     published .1134 / .0620
-    beauty_sasrec  not yet run                     published .0528 / .0309
-    toys, yelp, games2018   not yet run
+    ml1m           .3305 ± .0061 / .1958 ± .0041   published .3264 / .1930
+    ml100k         .2100 ± .0133 / .1050 ± .0075
+    beauty         .0942 ± .0020 / .0560 ± .0013
+    toys           .0980 ± .0021 / .0609 ± .0015
+    yelp           .0698 ± .0015 / .0441 ± .0010
+    games          .1118 ± .0018 / .0613 ± .0011   published .1134 / .0620
+    beauty_sasrec  .0511 ± .0010 / .0312 ± .0007   published .0528 / .0309
+    games2018      not yet run
 """
 
 import os
