@@ -19,6 +19,14 @@ _COMPILED = tempfile.mkdtemp(prefix="jaxrec-compiled-")
 os.environ["JAX_COMPILATION_CACHE_DIR"] = _COMPILED
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
 
+# Files are handed to workers in order: a long one at the end would leave the others
+# idle. These take a minute or more with few tests in them.
+_LONGEST = ("test_configs.py", "test_two_processes.py", "test_checkpoint_processes.py")
+
+
+def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: item.path.name not in _LONGEST)
+
 
 def pytest_unconfigure():
     shutil.rmtree(_COMPILED, ignore_errors=True)
