@@ -1,9 +1,10 @@
-"""Optimisers and schedules by name, as optax chains.
+"""Optimisers and schedules by name: optax chains, applied to few large arrays.
 
 Decay masks are given by a function of the parameter's path, so that a model says itself
 which of its parameters are decayed.
 """
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -11,6 +12,7 @@ import jax
 import optax
 
 from jaxrec.core.config import nearest
+from jaxrec.core.pooling import SMALL, Pools, pool, unpool
 
 _SCHEDULES = ("constant", "cosine", "linear")
 _OPTIMISERS = ("adamw", "adam", "sgd")
@@ -19,6 +21,59 @@ _OPTIMISERS = ("adamw", "adam", "sgd")
 def path_names(path) -> tuple[str, ...]:
     """The key path of a leaf as plain strings."""
     return tuple(str(getattr(p, "key", getattr(p, "idx", p))) for p in path)
+
+
+@dataclasses.dataclass(frozen=True)
+class Optimiser:
+    """An optax transformation that sees small parameters put together.
+
+    Attributes:
+      transformation: gets gradients and parameters as `Pools`; no axis of an array and
+        no single array may mean anything to it, only elements and sums over all.
+      decayed: whether the parameter at a path belongs to group "decayed" of the pools,
+        else it belongs to "other".
+      small: most elements of a parameter that is put together with others.
+    """
+
+    transformation: optax.GradientTransformation
+    decayed: Callable[[tuple[str, ...]], bool] = lambda path: False
+    small: int = SMALL
+
+    def init(self, params: Any) -> Any:
+        """The state for parameters before their first update."""
+        return self.transformation.init(self._pool(params))
+
+    def update(
+        self, grads: Any, state: Any, params: Any, weight: jax.Array | float = 1.0
+    ) -> tuple[Any, Any, dict[str, jax.Array]]:
+        """Parameters and state after one update, and norms of what it was made of.
+
+        Args:
+          grads: like `params`, `weight` times what is to be descended.
+          state: as from `init` or the last update.
+          params: the parameters.
+          weight: what a sum over examples has to be divided by.
+
+        Returns:
+          `(params, state, norms)`; norms over all elements are `grad_norm` (before
+          clipping), `param_norm` (afterwards) and `update_norm`.
+        """
+        grads = jax.tree.map(lambda g: g / weight, self._pool(grads))
+        pools = self._pool(params)
+        updates, state = self.transformation.update(grads, state, pools)
+        pools = optax.apply_updates(pools, updates)
+        norms = {
+            "grad_norm": optax.tree.norm(grads),
+            "param_norm": optax.tree.norm(pools),
+            "update_norm": optax.tree.norm(updates),
+        }
+        return unpool(pools, params, self._group, self.small), state, norms
+
+    def _pool(self, tree):
+        return pool(tree, self._group, self.small)
+
+    def _group(self, path):
+        return "decayed" if self.decayed(path_names(path)) else "other"
 
 
 def make_schedule(config: Mapping[str, Any], steps: int) -> optax.Schedule:
@@ -55,7 +110,7 @@ def make_optimiser(
     config: Mapping[str, Any],
     steps: int,
     decayed: Callable[[tuple[str, ...]], bool],
-) -> optax.GradientTransformation:
+) -> Optimiser:
     """Clip by global norm, then the named optimiser with decoupled weight decay.
 
     Args:
@@ -92,11 +147,16 @@ def make_optimiser(
         parts.append(optax.scale_by_adam(config["b1"], config["b2"], config["eps"]))
     if config["weight_decay"]:
 
-        def mask(params):
-            return jax.tree_util.tree_map_with_path(
-                lambda path, _: decayed(path_names(path)), params
+        def mask(pools):
+            large = jax.tree_util.tree_map_with_path(
+                lambda path, _: decayed(path_names(path)), pools.large
             )
+            small = {
+                group: dict.fromkeys(vectors, group == "decayed")
+                for group, vectors in pools.small.items()
+            }
+            return Pools(large, small)
 
         parts.append(optax.add_decayed_weights(config["weight_decay"], mask))
     parts.append(optax.scale_by_learning_rate(schedule))
-    return optax.chain(*parts)
+    return Optimiser(optax.chain(*parts), decayed)

@@ -18,11 +18,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from jaxrec.core.optim import path_names
+from jaxrec.core.optim import Optimiser, path_names
 
 Sums = dict[str, tuple[jax.Array, jax.Array]]
 Rules = Sequence[tuple[str, P]]
@@ -111,7 +110,7 @@ def sums_and_gradients(
 
 def make_step(
     loss: Callable[..., Sums],
-    optimiser: optax.GradientTransformation,
+    optimiser: Optimiser,
     mesh: Mesh,
     *,
     mode: str = "jit",
@@ -121,7 +120,7 @@ def make_step(
 
     Args:
       loss: `(params, batch, key) -> {"loss": (sum, weight), ...}` over the rows given.
-      optimiser: optax chain.
+      optimiser: from `jaxrec.core.optim`.
       mesh: from `make_mesh`.
       mode: "jit" or "pmap".
       micro: micro-batches per device.
@@ -137,13 +136,10 @@ def make_step(
 
     def update(state, sums, grads):
         weight = jnp.maximum(sums["loss"][1], 1)
-        grads = jax.tree.map(lambda g: g / weight, grads)
-        updates, opt = optimiser.update(grads, state["opt"], state["params"])
-        params = optax.apply_updates(state["params"], updates)
-        report = {k: s / jnp.maximum(w, 1) for k, (s, w) in sums.items()}
-        report["grad_norm"] = optax.tree.norm(grads)
-        report["param_norm"] = optax.tree.norm(params)
-        report["update_norm"] = optax.tree.norm(updates)
+        params, opt, norms = optimiser.update(
+            grads, state["opt"], state["params"], weight
+        )
+        report = {k: s / jnp.maximum(w, 1) for k, (s, w) in sums.items()} | norms
         return {"params": params, "opt": opt, "step": state["step"] + 1}, report
 
     def reduced(params, batch, key):

@@ -1,5 +1,6 @@
 """Schedules and optimisers against their formulas in float64."""
 
+import dataclasses
 import math
 
 import jax
@@ -54,8 +55,7 @@ def trained(config, params, gradients, decayed):
     state = optimiser.init(params)
     update = jax.jit(optimiser.update)
     for gradient in gradients:
-        updates, state = update(gradient, state, params)
-        params = optax.apply_updates(params, updates)
+        params, state, _ = update(gradient, state, params)
     return params
 
 
@@ -150,3 +150,62 @@ def test_decay_sees_the_path_of_every_leaf():
 def test_what_cannot_be_is_refused(options, message):
     with pytest.raises(ValueError, match=message):
         make_optimiser(CONFIG | options, 10, is_kernel)
+
+
+def make_tree(rng):
+    shapes = {"kernel": (3, 4), "table": (50, 4), "norm": {"scale": (4,), "bias": ()}}
+    is_shape = lambda node: isinstance(node, tuple)  # noqa: E731
+    return jax.tree.map(
+        lambda shape: jnp.asarray(rng.normal(size=shape), jnp.float32),
+        shapes,
+        is_leaf=is_shape,
+    )
+
+
+@pytest.mark.parametrize("small", [0, 20, 1000])
+def test_parameters_put_together_are_updated_as_if_alone(small):
+    """Whatever is put together: nothing, all but the table, everything."""
+    rng = np.random.default_rng(1)
+    params, grads = make_tree(rng), [make_tree(rng) for _ in range(3)]
+
+    def is_decayed(path):
+        return path[0] != "norm"
+
+    optimiser = make_optimiser(CONFIG, 3, is_decayed)
+    optimiser = dataclasses.replace(optimiser, small=small)
+    plain = optax.chain(
+        optax.clip_by_global_norm(CONFIG["clip_norm"]),
+        optax.adamw(
+            CONFIG["lr"],
+            CONFIG["b1"],
+            CONFIG["b2"],
+            CONFIG["eps"],
+            weight_decay=CONFIG["weight_decay"],
+            mask={"kernel": True, "table": True, "norm": False},
+        ),
+    )
+    got, state = params, optimiser.init(params)
+    wanted, plain_state = params, plain.init(params)
+    for gradient in grads:
+        doubled = jax.tree.map(lambda g: 2 * g, gradient)
+        got, state, norms = optimiser.update(doubled, state, got, 2.0)
+        updates, plain_state = plain.update(gradient, plain_state, wanted)
+        wanted = optax.apply_updates(wanted, updates)
+        of = {"grad_norm": gradient, "param_norm": wanted, "update_norm": updates}
+        for name, tree in of.items():
+            assert norms[name] == pytest.approx(float(optax.tree.norm(tree)), rel=1e-5)
+    assert jax.tree.structure(got) == jax.tree.structure(params)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), got, wanted)
+    mu = state[1].mu
+    assert len(jax.tree.leaves(mu.large)) == {0: 4, 20: 1, 1000: 0}[small]
+    sizes = {
+        group: {n: v.size for n, v in by.items()} for group, by in mu.small.items()
+    }
+    assert (
+        sizes
+        == {
+            0: {},
+            20: {"decayed": {"float32": 12}, "other": {"float32": 5}},
+            1000: {"decayed": {"float32": 212}, "other": {"float32": 5}},
+        }[small]
+    )

@@ -7,6 +7,7 @@ from jax.sharding import PartitionSpec as P
 
 from jaxrec.core import parallel
 from jaxrec.core.dropout import row_keys
+from jaxrec.core.optim import Optimiser
 from jaxrec.losses.softmax import linear_softmax_ce
 from jaxrec.models import lru
 
@@ -46,7 +47,7 @@ def setup(devices, *, model=1, mode="jit", micro=1, rate=0.3):
         total = linear_softmax_ce(hidden, table, bias, labels, weights, 16)
         return {"loss": (total, weights.sum())}
 
-    optimiser = optax.adamw(1e-2)
+    optimiser = Optimiser(optax.adamw(1e-2), small=100)
 
     def init():
         params = lru.init(jax.random.key(0), cfg)
@@ -107,7 +108,7 @@ def test_the_table_is_split_over_the_model_axis():
     table = state["params"]["embedding"]["table"]
     assert table.shape == (32, 8)
     assert table.addressable_shards[0].data.shape == (8, 8)
-    moment = state["opt"][0].mu["embedding"]["table"]
+    moment = state["opt"][0].mu.large["embedding"]["table"]
     assert moment.sharding == table.sharding
     assert state["params"]["block_0"]["in"]["kernel"].sharding.is_fully_replicated
 
