@@ -30,6 +30,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
+from jaxrec.core.row_blocks import blocks_for, map_blocks
 from jaxrec.data.splits import Split
 from jaxrec.eval.batching import case_batches
 from jaxrec.eval.metrics import Ranks
@@ -138,8 +139,7 @@ def target_ranks(
         max_scores = 2**21 if jax.default_backend() == "cpu" else 2**27
     b, v = hidden.shape[0], table.shape[0]
 
-    def block_ranks(block):
-        block_hidden, block_targets, block_history = block
+    def block_ranks(block_hidden, block_targets, block_history):
         scores = jnp.einsum(
             "bd,vd->bv",
             block_hidden,
@@ -156,21 +156,8 @@ def target_ranks(
             repeat_targets=repeat_targets,
         )
 
-    blocks = 1
-    while blocks < b and b * v > max_scores * blocks:
-        blocks *= 2
-    if blocks == 1:
-        return block_ranks((hidden, targets, history))
-    rows = -(-b // blocks)
-
-    def split(a):
-        a = jnp.pad(a, ((0, rows * blocks - b), *((0, 0),) * (a.ndim - 1)))
-        # A block takes every blocks-th row, so that rows which are sharded over devices
-        # keep all devices busy in every block.
-        return a.reshape(rows, blocks, *a.shape[1:]).swapaxes(0, 1)
-
-    ranks = jax.lax.map(block_ranks, (split(hidden), split(targets), split(history)))
-    return ranks.swapaxes(0, 1).reshape(-1)[:b]
+    blocks = blocks_for(b, v, max_scores)
+    return map_blocks(block_ranks, blocks, hidden, targets, history)
 
 
 def rank_cases(

@@ -13,6 +13,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from jaxrec.core.row_blocks import CACHED_POSITIONS, blocks_for, map_blocks
 from jaxrec.retrieval.topk import Index, make_index, search
 
 LENGTHS = (16, 64, 256)
@@ -99,15 +100,27 @@ def from_model(
 
 
 def _functions(module: ModuleType, cfg: Any) -> dict[str, Callable[..., Any]]:
+    def in_blocks(function, ids, *others):
+        rows, length = ids.shape
+        exported = not isinstance(rows, int)  # for any number of rows
+        if exported or jax.default_backend() != "cpu":
+            return function(ids, *others)
+        blocks = blocks_for(rows, length, CACHED_POSITIONS)
+        return map_blocks(function, blocks, ids, *others)
+
     def step(params, state, ids):
         return module.step(params["model"], cfg, state, ids)
 
     def prefill(params, ids):
-        return module.prefill(params["model"], cfg, ids)
+        return in_blocks(lambda ids: module.prefill(params["model"], cfg, ids), ids)
 
     def extend(params, state, ids):
         if hasattr(module, "extend"):
-            return module.extend(params["model"], cfg, state, ids)
+
+            def extended(ids, state):
+                return module.extend(params["model"], cfg, state, ids)
+
+            return in_blocks(extended, ids, state)
         state, hidden = jax.lax.scan(
             lambda state, column: step(params, state, column), state, ids.T
         )

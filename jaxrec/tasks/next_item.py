@@ -25,6 +25,7 @@ from jaxrec.core import parallel
 from jaxrec.core.config import CONFIG_FILE, check_same_run, nearest
 from jaxrec.core.dropout import row_keys
 from jaxrec.core.environment import write_environment
+from jaxrec.core.row_blocks import CACHED_POSITIONS, blocks_for, map_blocks
 from jaxrec.core.train import fit
 from jaxrec.data.batches import Batches
 from jaxrec.data.splits import Cases, Split
@@ -282,8 +283,14 @@ class NextItem:
         """How the model ranks, the same objects at every call (they keep compiled
         code)."""
 
+        on_cpu = self.mesh.devices.flat[0].platform == "cpu"
+
         def last_hidden(params, ids):
-            return self.model.prefill(params, self.cfg, ids)[1]
+            def of(rows):
+                return self.model.prefill(params, self.cfg, rows)[1]
+
+            blocks = blocks_for(*ids.shape, CACHED_POSITIONS) if on_cpu else 1
+            return map_blocks(of, blocks, ids)
 
         return {
             "hidden_fn": jax.jit(last_hidden),
