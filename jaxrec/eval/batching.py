@@ -10,6 +10,10 @@ from jaxrec.data.splits import Cases
 
 _SHORTEST = 8  # Length of the smallest bucket: shorter ones would save little.
 
+# Masked items, padding counted, up to which all batches get one width. On a CPU an item
+# takes 3.4 ns at every evaluation, and compiling for another width 0.35 s once.
+_ONE_WIDTH = 1 << 24
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class CaseBatch:
@@ -46,7 +50,8 @@ def case_batches(
     With `bucket` the cases come sorted by the length of their history, and t and h are
     the next power of two, from 8 on, that holds the longest history of the batch (t at
     most `window`): a handful of shapes to compile, and a user with six events is not
-    charged for the window.
+    charged for the window. Whole histories that are to be masked get one h if all of
+    them together are small.
 
     Args:
         sequences: All events.
@@ -69,17 +74,21 @@ def case_batches(
     if bucket:
         order = np.argsort(length, kind="stable")
     longest = int(length.max(initial=0))
+    widest = _power_of_two(longest)
+    one_width = masked is None and bucket and len(cases) * widest <= _ONE_WIDTH
     for begin in range(0, len(cases), batch):
         chosen = order[begin : begin + batch]
         rows = np.concatenate([chosen, np.repeat(chosen[-1], batch - len(chosen))])
         top = int(length[chosen].max()) if bucket else max(longest, window)
         t = min(_power_of_two(top), window)
-        shown = _power_of_two(top) if masked is None else masked
+        shown = masked
+        if masked is None:
+            shown = widest if one_width else _power_of_two(top)
         ids = _last(sequences.values, first[rows], cases.position[rows], t)
         history = ids
         if masked == 0:
             history = np.zeros((batch, 0), np.int32)
-        elif min(top, shown) > t or shown < min(top, t):
+        elif one_width or min(top, shown) > t or shown < min(top, t):
             history = _last(sequences.values, first[rows], cases.position[rows], shown)
         yield CaseBatch(
             cases=chosen,

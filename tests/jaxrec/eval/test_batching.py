@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from ranking_worlds import random_lists, split_of
 
+from jaxrec.eval import batching
 from jaxrec.eval.batching import case_batches
 
 LISTS = random_lists(users=50, items=20, longest=45, seed=2)
@@ -47,6 +48,14 @@ def test_the_masked_items_can_be_fewer_or_none():
 
 def test_the_model_window_is_masked_without_a_second_array():
     assert all(some.history is some.ids for some in batches(masked=10))
+
+
+def test_whole_histories_get_one_width_while_they_are_small(monkeypatch):
+    assert {some.history.shape for some in batches()} == {(8, 64)}
+    monkeypatch.setattr(batching, "_ONE_WIDTH", len(SPLIT.test) * 64 - 1)
+    widths = [some.history.shape[1] for some in batches()]
+    assert widths == sorted(widths) and min(widths) < max(widths) == 64
+    test_every_case_comes_once_with_its_items(True)
 
 
 def test_without_buckets_all_batches_have_one_shape():
