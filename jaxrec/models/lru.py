@@ -106,21 +106,19 @@ def init(key: jax.Array, cfg: LRUConfig) -> Params:
     in area on the ring r_min < |lambda| < r_max.
     """
     d, h = cfg.dim, cfg.channels
-    count = [0]
+    draws = 9  # of a block
 
-    def normal(*shape):
-        count[0] += 1
+    def normal(number, *shape):
         draw = jax.random.truncated_normal(
-            jax.random.fold_in(key, count[0]), -2.0, 2.0, shape, jnp.float32
+            jax.random.fold_in(key, number), -2.0, 2.0, shape, jnp.float32
         )
         return 0.02 * draw
 
     def norm():
         return {"scale": jnp.ones((d,)), "bias": jnp.zeros((d,))}
 
-    def ring():
-        count[0] += 1
-        u1, u2 = jax.random.uniform(jax.random.fold_in(key, count[0]), (2, h))
+    def ring(number):
+        u1, u2 = jax.random.uniform(jax.random.fold_in(key, number), (2, h))
         squared = u1 * (cfg.r_max**2 - cfg.r_min**2) + cfg.r_min**2  # |lambda|^2
         return {
             "nu_log": jnp.log(-0.5 * jnp.log(squared)),
@@ -128,20 +126,31 @@ def init(key: jax.Array, cfg: LRUConfig) -> Params:
             "gamma_log": 0.5 * jnp.log1p(-squared),
         }
 
-    params = {
-        "embedding": {"table": normal(cfg.rows, d), "norm": norm()},
-        "item_bias": normal(cfg.rows),
-    }
-    for i in range(cfg.blocks):
-        params[f"block_{i}"] = {
-            "lru": ring(),
-            "in": {"kernel": normal(d, 2 * h), "bias": normal(2 * h)},
-            "out": {"kernel": normal(2 * h, d), "bias": normal(d)},
+    def affine(number, rows, columns):
+        return {
+            "kernel": normal(number, rows, columns),
+            "bias": normal(number + 1, columns),
+        }
+
+    def block(number):
+        return {
+            "lru": ring(number),
+            "in": affine(number + 1, d, 2 * h),
+            "out": affine(number + 3, 2 * h, d),
             "norm": norm(),
-            "ffn_in": {"kernel": normal(d, 4 * d), "bias": normal(4 * d)},
-            "ffn_out": {"kernel": normal(4 * d, d), "bias": normal(d)},
+            "ffn_in": affine(number + 5, d, 4 * d),
+            "ffn_out": affine(number + 7, 4 * d, d),
             "ffn_norm": norm(),
         }
+
+    params = {
+        "embedding": {"table": normal(1, cfg.rows, d), "norm": norm()},
+        "item_bias": normal(2, cfg.rows),
+    }
+    # All blocks at once: every draw is code that takes long to compile.
+    blocks = jax.vmap(block)(3 + draws * jnp.arange(cfg.blocks))
+    for i in range(cfg.blocks):
+        params[f"block_{i}"] = jax.tree.map(lambda leaf, i=i: leaf[i], blocks)
     return params
 
 
@@ -160,6 +169,7 @@ def run(
     keys: jax.Array | None = None,
     state: State | None = None,
     before: tuple[jax.Array, jax.Array] | None = None,
+    last_only: bool = False,
 ) -> tuple[State, jax.Array]:
     """Runs the network over ids (t, b), time-major, from a state to a state.
 
@@ -173,9 +183,12 @@ def run(
       state: state before the first step, `None` for the empty history.
       before: (ids, segments) of the step before the first one, each (b,), when `state`
         continues a longer row; `None` if `state` itself says what came before.
+      last_only: return the last output only. The last block then computes nothing at
+        other positions but its recurrence, 3/8 of the products of two blocks less.
 
     Returns:
-      `(state, hidden)`: the state after the last step and the outputs (t, b, d).
+      `(state, hidden)`: the state after the last step and the outputs (t, b, d), or
+      (1, b, d) with `last_only`.
     """
     keep = ids[:-1] != 0
     if segments is not None:
@@ -196,6 +209,8 @@ def run(
         salt = 1 + 3 * i
         h, last = _recurrence(block, cfg, x, keep, state[i], dtype)
         states.append(last)
+        if last_only and i == cfg.blocks - 1:
+            h, x = (last[0][None], last[1][None]), x[-1:]
         y = _linear(block["out"], jnp.concatenate(h, -1), dtype)
         x = _norm(block["norm"], dropout(y, cfg.dropout_lru, keys, salt) + x)
         y = jax.nn.gelu(_linear(block["ffn_in"], x, dtype), approximate=False)
@@ -261,7 +276,7 @@ def prefill(params: Params, cfg: LRUConfig, ids: jax.Array) -> tuple[State, jax.
     The same as `step` on each item in turn; padding leaves no trace in the state, and
     the state of an empty history (a row of 0) is that of `start`.
     """
-    state, hidden = run(params, cfg, ids.T)
+    state, hidden = run(params, cfg, ids.T, last_only=True)
     some = (ids[:, -1] != 0)[:, None]
     return jax.tree.map(lambda part: jnp.where(some, part, 0), state), hidden[-1]
 

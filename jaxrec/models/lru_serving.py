@@ -86,7 +86,7 @@ def extend(
 
     A zero in `ids` is a beginning: what comes after it is encoded as without history.
     """
-    state, hidden = _run(folded, cfg, state, ids)
+    state, hidden = _run(folded, cfg, state, ids, last_only=True)
     return state, hidden[-1]
 
 
@@ -99,11 +99,11 @@ def prefill(
 
 def encode(folded: Params, cfg: LRUConfig, ids: jax.Array) -> jax.Array:
     """Outputs (b, t, d) at every position of histories ids (b, t), as `lru.encode`."""
-    _, hidden = _run(folded, cfg, start(cfg, ids.shape[0]), ids)
+    _, hidden = _run(folded, cfg, start(cfg, ids.shape[0]), ids, last_only=False)
     return hidden.swapaxes(0, 1)
 
 
-def _run(folded, cfg, state, ids):
+def _run(folded, cfg, state, ids, *, last_only):
     dtype = jnp.dtype(cfg.compute_dtype)
     ids = ids.T
     keep = jnp.concatenate([jnp.ones_like(ids[:1], bool), ids[:-1] != 0])
@@ -116,6 +116,8 @@ def _run(folded, cfg, state, ids):
         before = (state[:, i, 0], state[:, i, 1])
         h, last = linear_recurrence(lam, tuple(u), keep, before, form=cfg.scan)
         states.append(jnp.stack(last, 1))
+        if last_only and i == cfg.blocks - 1:  # as in `lru.run`
+            h, x = (last[0][None], last[1][None]), x[-1:]
         x = _after_recurrence(block, dtype, x, h)
     return jnp.stack(states, 1), x
 
