@@ -64,7 +64,6 @@ def measure(bench: harness.Benchmark, case: Case) -> None:
         "train.save_every": case.steps,
         "train.log_every": log_every,
         "eval.mask": "all",
-        "parallel.micro": 1,
         **({"eval.max_users": 50} if bench.quick else {}),
     }
     with tempfile.TemporaryDirectory() as place:

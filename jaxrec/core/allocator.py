@@ -7,6 +7,7 @@ Beauty's shape and 12,300 in one of MovieLens-1M's, of which 1,500 and none are 
 That was 4 to 9 % of the steps' CPU time on a busy machine.
 """
 
+import contextlib
 import ctypes
 
 _TRIM_THRESHOLD, _MMAP_MAX, _ARENA_MAX = -1, -4, -8  # of mallopt(3)
@@ -27,3 +28,13 @@ def keep_freed_memory() -> bool:
         return False
     settings = ((_ARENA_MAX, 1), (_MMAP_MAX, 0), (_TRIM_THRESHOLD, 2**31 - 1))
     return all(mallopt(name, value) for name, value in settings)
+
+
+def release_unused_memory() -> None:
+    """Hands free memory back to the system, once, if the C library can.
+
+    After compilations: what a compiler leaves lies in pieces too small for the arrays
+    of the program that it made (210 of 692 MB after a training step's).
+    """
+    with contextlib.suppress(AttributeError, OSError, TypeError):
+        ctypes.CDLL(None).malloc_trim(0)

@@ -21,6 +21,7 @@ import numpy as np
 from absl import logging
 
 from jaxrec.core import parallel
+from jaxrec.core.allocator import release_unused_memory
 from jaxrec.core.checkpoint import Checkpoints, CheckpointSaveError
 from jaxrec.core.config import nearest
 from jaxrec.core.metrics import MetricWriter
@@ -113,6 +114,7 @@ class _Run:
         self.best = {"step": -1, "value": float("-inf"), "bad": 0}
         self.pending: list[tuple[int, Any]] = []  # (step, report) not logged yet
         self.line: ProgressLine | None = None
+        self.evaluated = False
         self.plotted = time.monotonic()
 
     def fit(self) -> Fitted:
@@ -152,7 +154,7 @@ class _Run:
             logging.info("Parameters:\n%s", parameter_table(shapes["params"]))
             self.checkpoints.rewind(0)  # A best without a last: killed before its save.
             self.writer.resume(-1)
-            return jax.jit(init, out_shardings=placed)(), 0, False
+            return self._initial(init, placed), 0, False
         self.best = restored.progress["best"]
         self.pending = [(s, r) for s, r in restored.progress["pending"]]
         self.checkpoints.rewind(restored.step)
@@ -163,6 +165,14 @@ class _Run:
             restored.step,
         )
         return restored.tree, restored.step, finished
+
+    def _initial(self, init, placed):
+        # It runs once: on a CPU its optimisation takes longer than all it could save.
+        on_cpu = self.mesh.devices.flat[0].platform == "cpu"
+        options = {"xla_backend_optimization_level": 0} if on_cpu else None
+        state = jax.jit(init, out_shardings=placed, compiler_options=options)()
+        release_unused_memory()
+        return state
 
     def _abstract(self, params):
         return jax.tree.map(
@@ -188,6 +198,8 @@ class _Run:
         ):
             state, report = step_fn(state, batch, self.key)
             step += 1
+            if step == start + 1:
+                release_unused_memory()  # of the compiler
             self.pending.append((step, report))
             last = step == options["steps"]
             if (
@@ -243,6 +255,9 @@ class _Run:
         """Evaluates, keeps the best; whether patience has run out."""
         monitor, patience = self.options["monitor"], self.options["patience"]
         metrics = self.task.evaluate(params, "valid")
+        if not self.evaluated:
+            self.evaluated = True
+            release_unused_memory()  # of the compiler
         self._write(step, "valid", metrics)
         if monitor not in metrics:
             raise ValueError(
