@@ -7,6 +7,7 @@ it then finds is no result here.
 import dataclasses
 import json
 import os
+import resource
 from pathlib import Path
 
 import jax
@@ -148,17 +149,37 @@ def test_costs_of_a_training_are_read_from_its_log():
     rows = [
         {"step": 2, "kind": "train", "time/cpu_seconds": 5.0, **rates},
         {"step": 4, "kind": "train", "time/cpu_seconds": 6.0, **rates},
-        {"step": 4, "kind": "valid", "time/cpu_seconds": 15.0},
+        {"step": 4, "kind": "valid", "time/cpu_seconds": 15.0, "ndcg@10": 0.1},
         {"step": 6, "kind": "train", "time/cpu_seconds": 16.0, **rates},
         {"step": 8, "kind": "train", "time/cpu_seconds": 17.0, **rates},
-        {"step": 8, "kind": "valid", "time/cpu_seconds": 20.0},
+        {"step": 8, "kind": "valid", "time/cpu_seconds": 20.0, "ndcg@10": 0.2},
     ]
-    assert recbole.figures(command.Run(Path(), rows, None), every=4) == {
+    run = command.Run(Path(), rows, resource.getrusage(resource.RUSAGE_SELF))
+    assert recbole.figures(run, every=4) == {
         "start_cpu_s": 4.0,
         "targets_per_cpu_s": 200.0,
         "evaluation_cpu_s": 3.0,
         "first_evaluation_cpu_s": 9.0,
+        "peak_mb": run.peak_bytes / 1e6,
+        "curve": [[15.0, 0.1], [20.0, 0.2]],
     }
+
+
+def test_a_lead_is_the_smallest_at_any_time_of_the_other():
+    ours = [[10.0, 0.1], [20.0, 0.3], [30.0, 0.2]]
+    assert recbole.lead(ours, [[12.0, 0.05], [25.0, 0.2], [90.0, 0.25]]) == 1.2
+    assert recbole.lead(ours, [[9.0, 0.01], [25.0, 0.2]]) == 0  # nothing of ours yet
+
+
+def test_events_are_written_as_recbole_reads_them(tmp_path):
+    split = training.make_split(
+        Histories(np.array([3, 1, 2, 5, 4, 1]), np.array([0, 4, 6])), 5, held_out=1
+    )
+    recbole.write_events(split.sequences, tmp_path / "toy")
+    assert (tmp_path / "toy" / "toy.inter").read_text().split("\n") == [
+        "user_id:token\titem_id:token\tplace:float",
+        *("0\t3\t0", "0\t1\t1", "0\t2\t2", "0\t5\t3", "1\t4\t0", "1\t1\t1", ""),
+    ]
 
 
 @pytest.mark.slow
@@ -166,9 +187,12 @@ def test_costs_of_a_training_are_read_from_its_log():
     not os.environ.get("JAXREC_DATA_DIR"), reason="JAXREC_DATA_DIR is not set"
 )
 def test_recbole(bench):
-    bench.options.data = "ml100k"
+    """With an interpreter that has RecBole in JAXREC_RECBOLE, beside it."""
+    peer = os.environ.get("JAXREC_RECBOLE", "")
+    bench.options.data, bench.options.peer = "ml100k", peer
+    bench.options.models = "GRU4Rec"
     recbole.main(bench)
-    assert targets(bench).keys() == {"R1", "R2"}
+    assert targets(bench).keys() == ({"R1", "R2"} if peer else set())
 
 
 @pytest.mark.slow
