@@ -13,8 +13,10 @@ What is fast depends on how much there is to score (CPU with AVX-512, one thread
 * `lax.top_k` takes several times as long as reading the scores. From some 30,000 items
   on it is run on the maxima of tiles of 64 items, then on the items of the k best
   tiles, which is exact: an item outside them has k items before it.
-* Scores of many queries times many items (more than `_PLAIN_SCORES`) are never held:
-  blocks of the catalogue are searched one after the other and their answers merged.
+* Scores of many queries times many items are never held all: some queries are answered
+  after the others, or, where a few of them times the catalogue is too much, blocks of
+  the catalogue are searched one after the other and their answers merged. For 512
+  queries of 100,000 items, 64 queries at a time take half the time of the latter.
 """
 
 from typing import NamedTuple
@@ -22,10 +24,23 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jaxrec.core.row_blocks import blocks_for, map_blocks
+
 _TILE = 64
 _FILTER_FROM = 32_768  # items
-_PLAIN_SCORES = 2**24  # 64 MiB of float32
-_BLOCK_SCORES = 2**22
+_FEW_QUERIES = 32  # With fewer at one time the product reads the catalogue too often.
+
+
+class _Limits(NamedTuple):
+    """How many float32 scores are held at one time."""
+
+    plain: int  # without any blocks
+    queries: int  # in blocks of queries
+    items: int  # in blocks of the catalogue
+
+
+_CPU = _Limits(2**24, 2**23, 2**22)  # The blocks stay in its caches.
+_ACCELERATOR = _Limits(2**28, 2**27, 2**27)
 
 
 class Index(NamedTuple):
@@ -110,7 +125,8 @@ def search(
         exclude: (b, h) int32 ids that may not be answered; 0 stands for none.
         seen: (b, words) uint32: bit i of word w set excludes id 32 w + i. Costs the
             same however many are set; words beyond the catalogue are ignored.
-        block: Items per block; None blocks only what is too large to hold, 0 never.
+        block: Items per block; 0 holds all scores; None chooses, and may take blocks of
+            queries instead.
     """
     size = index.bias.shape[0]
     width = index.columns.shape[0] if isinstance(index, Index) else index.table.shape[1]
@@ -124,11 +140,20 @@ def search(
         words = -(-size // 32)
         seen = jnp.pad(seen, ((0, 0), (0, words - seen.shape[1])))
     if block is None:
+        block = 0
         # A symbolic batch (in an exported function) cannot be compared: not blocked.
-        known = isinstance(hidden.shape[0], int)
-        too_large = known and hidden.shape[0] * size > _PLAIN_SCORES
-        block = _BLOCK_SCORES // hidden.shape[0] if too_large else 0
-        block = max(block - block % _TILE, 8 * k, _TILE) if too_large else 0
+        batch = hidden.shape[0] if isinstance(hidden.shape[0], int) else 0
+        limits = _CPU if jax.default_backend() == "cpu" else _ACCELERATOR
+        if batch * size > limits.plain:
+            if _FEW_QUERIES * size <= limits.queries:
+                blocks = blocks_for(batch, size, limits.queries)
+
+                def answer(hidden, exclude, seen):
+                    return search(index, hidden, k, exclude, seen=seen, block=0)
+
+                return map_blocks(answer, blocks, hidden, exclude, seen)
+            block = limits.items // batch
+            block = max(block - block % _TILE, 8 * k, _TILE)
     if 0 < block < size:
         return _search_blocks(index, hidden, k, exclude, seen, block)
     scores = _scores(index, hidden)

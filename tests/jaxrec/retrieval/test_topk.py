@@ -140,11 +140,10 @@ def test_many_scores_are_not_held():
     assert memory(512) < all_scores
 
 
-def test_large_searches_are_blocked(monkeypatch):
+def test_few_queries_of_a_large_catalogue_take_blocks_of_items(monkeypatch):
     hidden, table, bias = problem(items=500)
     expected = by_sorting(hidden, table, bias, 5)
-    monkeypatch.setattr(topk, "_PLAIN_SCORES", 3 * 500)
-    monkeypatch.setattr(topk, "_BLOCK_SCORES", 3 * 128)
+    monkeypatch.setattr(topk, "_CPU", topk._Limits(3 * 500, 31 * 500, 3 * 128))
     blocks = []
     blocked = topk._search_blocks
     monkeypatch.setattr(
@@ -152,6 +151,26 @@ def test_large_searches_are_blocked(monkeypatch):
     )
     assert_same(topk.top_k(hidden, table, bias, 5), expected)
     assert blocks == [128]
+
+
+@pytest.mark.parametrize("mask", ["none", "exclude", "seen", "both"])
+def test_many_queries_take_turns(monkeypatch, mask):
+    rng = np.random.default_rng(4)
+    hidden, table, bias = problem(items=50, batch=200)
+    exclude = jnp.asarray(rng.integers(0, 51, (200, 6)), jnp.int32)
+    seen = jnp.asarray(rng.integers(0, 2**32, (200, 2), np.uint32))
+    masks = {
+        "exclude": exclude if mask in ("exclude", "both") else None,
+        "seen": seen if mask in ("seen", "both") else None,
+    }
+    expected = topk.top_k(hidden, table, bias, 9, **masks)
+    monkeypatch.setattr(topk, "_CPU", topk._Limits(199 * 51, 40 * 51, 0))
+    sizes, best = [], topk._best
+    monkeypatch.setattr(
+        topk, "_best", lambda scores, k: sizes.append(scores.shape) or best(scores, k)
+    )
+    assert_same(topk.top_k(hidden, table, bias, 9, **masks), expected)
+    assert sizes == [(25, 51)]
 
 
 @pytest.mark.parametrize(
