@@ -209,20 +209,7 @@ def _block_loss(
 @functools.partial(jax.custom_vjp, nondiff_argnums=(7,))
 def _fused(x, table, bias, weights, labels, drawn, offset, skip_hits):
     def body(total, block):
-        xs, ws, ys, ids, shift = block
-        loss = _block_loss(
-            xs,
-            ws,
-            table[ys],
-            bias[ys],
-            table[ids],
-            bias[ids],
-            ys,
-            ids,
-            shift,
-            skip_hits,
-        )
-        return total + loss, None
+        return total + _block_loss(*_gathered(table, bias, block), skip_hits), None
 
     blocks = (x, weights, labels, drawn, offset)
     return jax.lax.scan(body, weights[0, 0] * 0, blocks)[0]
@@ -234,19 +221,10 @@ def _fused_forward(x, table, bias, weights, labels, drawn, offset, skip_hits):
 
     def body(carry, block):
         total, d_table, d_bias = carry
-        xs, ws, ys, ids, shift = block
         loss, (d_x, d_w, d_target, d_target_bias, d_rows, d_row_bias) = gradient(
-            xs,
-            ws,
-            table[ys],
-            bias[ys],
-            table[ids],
-            bias[ids],
-            ys,
-            ids,
-            shift,
-            skip_hits,
+            *_gathered(table, bias, block), skip_hits
         )
+        _, _, ys, ids, _ = block
         d_table = d_table.at[ys].add(d_target)
         d_table = d_table.at[ids.reshape(-1)].add(d_rows.reshape(-1, width))
         d_bias = d_bias.at[ys].add(d_target_bias)
@@ -263,6 +241,11 @@ def _fused_forward(x, table, bias, weights, labels, drawn, offset, skip_hits):
         d_bias.astype(bias.dtype),
         d_weights,
     )
+
+
+def _gathered(table, bias, block):
+    xs, ws, ys, ids, shift = block
+    return xs, ws, table[ys], bias[ys], table[ids], bias[ids], ys, ids, shift
 
 
 def _fused_backward(skip_hits, stored, cotangent):
