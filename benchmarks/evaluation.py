@@ -65,15 +65,7 @@ def compare(bench: harness.Benchmark, shape: Shape, users: int) -> None:
         ranks_that_differ=int(np.sum(found["jaxrec"] != found["torch as released"])),
     )
     wall, cpu = result.speedup("jaxrec"), result.speedup("jaxrec", "cpu")
-    bench.record(
-        "target E1",
-        target="E1",
-        shape=shape.name,
-        reached=wall.median,
-        p10=wall.p10,
-        p90=wall.p90,
-        cpu_ratio=cpu.median,
-    )
+    bench.target("E1", wall, shape=shape.name, cpu_ratio=cpu.median)
 
 
 def _without_repeats(data: Histories) -> Histories:

@@ -36,6 +36,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 
 from jaxrec.core import timing
 from jaxrec.core.allocator import keep_freed_memory
@@ -170,6 +171,24 @@ class Benchmark:
             + "  ".join(f"{key}={value}" for key, value in facts.items()),
             flush=True,
         )
+
+    def target(
+        self, name: str, reached: float | np.ndarray | timing.Spread, **facts: Any
+    ) -> None:
+        """Records what was reached of a target of `benchmarks.report`.
+
+        Args:
+            name: The target.
+            reached: A number; or one per round or their spread, of which the median is
+                told with the 10th and 90th percentile.
+            **facts: What it was reached with.
+        """
+        if isinstance(reached, np.ndarray):
+            reached = timing.Spread(*map(float, np.percentile(reached, (50, 10, 90))))
+        if isinstance(reached, timing.Spread):
+            facts = {"p10": reached.p10, "p90": reached.p90, **facts}
+            reached = reached.median
+        self.record(f"target {name}", target=name, reached=reached, **facts)
 
     def _report(self) -> dict[str, Any]:
         settings = {

@@ -88,15 +88,7 @@ def compare(bench: harness.Benchmark, shape: Shape, batches: int = 2) -> None:
         dropout=DROPOUT,
     )
     wall, cpu = result.speedup("packed"), result.speedup("packed", "cpu")
-    bench.record(
-        "target P6",
-        target="P6",
-        shape=shape.name,
-        reached=wall.median,
-        p10=wall.p10,
-        p90=wall.p90,
-        cpu_ratio=cpu.median,
-    )
+    bench.target("P6", wall, shape=shape.name, cpu_ratio=cpu.median)
 
 
 if __name__ == "__main__":

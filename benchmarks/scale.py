@@ -35,12 +35,11 @@ def main(bench: harness.Benchmark) -> None:
             if path.is_file()
         )
     last = run.of_kind("train")[-1]
-    bench.record(
-        "target S2",
-        target="S2",
+    bench.target(
+        "S2",
+        run.peak_bytes / 2**30,
         shape="xlong",
         steps=steps,
-        reached=run.peak_bytes / 2**30,
         cpu_seconds_in_all=run.usage.ru_utime + run.usage.ru_stime,
         steps_per_second=last["time/steps_per_second"],
         targets_per_second=last["time/examples_per_second"],

@@ -121,30 +121,13 @@ def compare(
     # On a CPU what "auto" stands for is judged, not the best of what was tried.
     best = min(ours, key=result.seconds) if gpu else f"jaxrec {chosen}"
     wall, cpu = result.speedup(best), result.speedup(best, "cpu")
-    target = "G2" if gpu else "P2"
-    bench.record(
-        f"target {target}",
-        target=target,
-        candidate=best,
-        reached=wall.median,
-        p10=wall.p10,
-        p90=wall.p90,
-        cpu_ratio=cpu.median,
-        **dataclasses.asdict(problem),
-    )
+    facts = {"candidate": best, **dataclasses.asdict(problem)}
+    bench.target("G2" if gpu else "P2", wall, cpu_ratio=cpu.median, **facts)
     if gpu:
         # The copy reads and writes one complex array.
         rate = 2 * arrays[1].nbytes / result.wall["copy"]
         share = problem.moved_bytes(backward) / rate / result.wall[best]
-        reached = np.percentile(share, (50, 10, 90))
-        bench.record(
-            "target G2b",
-            target="G2b",
-            candidate=best,
-            **dict(zip(("reached", "p10", "p90"), map(float, reached), strict=True)),
-            copy_bytes_per_s=float(np.median(rate)),
-            **dataclasses.asdict(problem),
-        )
+        bench.target("G2b", share, copy_bytes_per_s=float(np.median(rate)), **facts)
 
 
 class Program:

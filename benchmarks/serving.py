@@ -133,14 +133,10 @@ def one_event(bench: harness.Benchmark, server: Server) -> None:
         items=shape.items,
         history=LENGTH,
     )
-    ratio = result.speedup(ours)
-    bench.record(
-        "target P4",
-        target="P4",
+    bench.target(
+        "P4",
+        result.speedup(ours),
         items=shape.items,
-        reached=ratio.median,
-        p10=ratio.p10,
-        p90=ratio.p90,
         p50_us=1e6 * result.seconds(ours),
         p99_us=1e6 * result.seconds(ours, 99),
     )
@@ -166,14 +162,7 @@ def state_only(bench: harness.Benchmark, server: Server) -> None:
         latency=True,
         shape=server.shape.name,
     )
-    ratio = result.wall["jaxrec step"] / result.wall["no-op"]
-    bench.record(
-        "target P4b",
-        target="P4b",
-        reached=float(np.median(ratio)),
-        p10=float(np.percentile(ratio, 10)),
-        p90=float(np.percentile(ratio, 90)),
-    )
+    bench.target("P4b", result.wall["jaxrec step"] / result.wall["no-op"])
 
 
 def age(bench: harness.Benchmark, server: Server, events: int) -> None:
@@ -191,14 +180,7 @@ def age(bench: harness.Benchmark, server: Server, events: int) -> None:
     result = bench.compare(
         "one more event", candidates, latency=True, shape=server.shape.name
     )
-    ratio = result.wall[old] / result.wall[young]
-    bench.record(
-        "target S1",
-        target="S1",
-        reached=float(np.median(ratio)),
-        p10=float(np.percentile(ratio, 10)),
-        p90=float(np.percentile(ratio, 90)),
-    )
+    bench.target("S1", result.wall[old] / result.wall[young])
 
 
 def many_users(bench: harness.Benchmark, shape: Shape, gpu: bool) -> None:
@@ -263,14 +245,12 @@ def many_users(bench: harness.Benchmark, shape: Shape, gpu: bool) -> None:
     )
     peers = [name for name in answers if name.startswith("torch")]
     peer = min(peers, key=result.seconds)
-    ratio = np.percentile(result.wall[peer] / result.wall["jaxrec"], (50, 10, 90))
-    bench.record(
-        "target G4",
-        target="G4",
+    bench.target(
+        "G4",
+        result.wall[peer] / result.wall["jaxrec"],
         items=shape.items,
         batch=shape.batch,
         peer=peer,
-        **dict(zip(("reached", "p10", "p90"), map(float, ratio), strict=True)),
     )
 
 

@@ -149,13 +149,11 @@ def _target(bench, target, result, names, candidates, problem):
         facts = {"scratch": own / others}
     if peer == result.baseline:
         facts["cpu_ratio"] = result.speedup(ours, "cpu").median
-    ratio = np.percentile(result.wall[peer] / result.wall[ours], (50, 10, 90))
-    bench.record(
-        f"target {target}",
-        target=target,
+    bench.target(
+        target,
+        result.wall[peer] / result.wall[ours],
         candidate=ours,
         peer=peer,
-        **dict(zip(("reached", "p10", "p90"), map(float, ratio), strict=True)),
         **facts,
         **dataclasses.asdict(problem),
     )

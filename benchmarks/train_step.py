@@ -119,17 +119,9 @@ def against_published(
         loss=round(torch_loss, 6),
     )
     wall, cpu = result.speedup("jaxrec"), result.speedup("jaxrec", "cpu")
-    bench.record(
-        "target P1",
-        target="P1",
-        shape=shape.name,
-        reached=wall.median,
-        p10=wall.p10,
-        p90=wall.p90,
-        cpu_ratio=cpu.median,
-    )
+    bench.target("P1", wall, shape=shape.name, cpu_ratio=cpu.median)
     scratch = facts["temp_bytes"] / jax_facts["temp_bytes"]
-    bench.record("target P1m", target="P1m", shape=shape.name, reached=scratch)
+    bench.target("P1m", scratch, shape=shape.name)
 
 
 def against_floor(bench: harness.Benchmark, problem: Problem, ours: Trainer) -> None:
@@ -150,15 +142,11 @@ def against_floor(bench: harness.Benchmark, problem: Problem, ours: Trainer) -> 
         operations=operations,
         exponentials=exponentials,
     )
-    seconds = [result.seconds("jaxrec", percent) for percent in (50, 90, 10)]
-    bench.record(
-        "target P1b",
-        target="P1b",
+    bench.target(
+        "P1b",
+        floor_s / result.wall["jaxrec"],
         shape=shape.name,
-        reached=floor_s / seconds[0],
-        p10=floor_s / seconds[1],
-        p90=floor_s / seconds[2],
-        of_square_floor=strict_s / seconds[0],
+        of_square_floor=strict_s / result.seconds("jaxrec"),
     )
 
 
@@ -233,19 +221,9 @@ def on_gpu(bench: harness.Benchmark, problem: Problem, device: str = "cuda") -> 
     best = min(ours, key=result.seconds)
     peers = [name for name in candidates if name not in ours]
     peer = min(peers, key=result.seconds)
-    ratio = np.percentile(result.wall[peer] / result.wall[best], (50, 10, 90))
-    bench.record(
-        "target G1",
-        target="G1",
-        shape=shape.name,
-        candidate=best,
-        peer=peer,
-        **dict(zip(("reached", "p10", "p90"), map(float, ratio), strict=True)),
-    )
-    reached = GPU_FLOOR_S / result.seconds(best)
-    bench.record(
-        "target G1b", target="G1b", shape=shape.name, candidate=best, reached=reached
-    )
+    facts = {"shape": shape.name, "candidate": best}
+    bench.target("G1", result.wall[peer] / result.wall[best], peer=peer, **facts)
+    bench.target("G1b", GPU_FLOOR_S / result.seconds(best), **facts)
     bench.record("device memory", peak_bytes=timing.peak_bytes())
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from benchmarks import harness
+from jaxrec.core import timing
 
 
 def run(main, tmp_path, *flags):
@@ -69,6 +70,21 @@ def test_a_row_is_on_disk_before_the_next_comparison(tmp_path):
         run(main, tmp_path, "--quick")
     rows = (tmp_path / "trial.jsonl").read_text().splitlines()
     assert json.loads(rows[2])["gflops"] == 12.5
+
+
+def test_what_was_reached_of_a_target(tmp_path):
+    def main(bench):
+        bench.target("T1", 3.0, shape="small")
+        bench.target("T2", np.arange(11.0))
+        bench.target("T3", timing.Spread(median=2.0, p10=1.0, p90=4.0))
+
+    names = ("case", "target", "reached", "p10", "p90", "shape")
+    found = [[row.get(name) for name in names] for row in run(main, tmp_path)]
+    assert found == [
+        ["target T1", "T1", 3.0, None, None, "small"],
+        ["target T2", "T2", 5.0, 1.0, 9.0, None],
+        ["target T3", "T3", 2.0, 1.0, 4.0, None],
+    ]
 
 
 def test_rounds_and_seconds(tmp_path):
