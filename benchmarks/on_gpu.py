@@ -51,7 +51,7 @@ class Part(NamedTuple):
 
 def parts(out: Path, runs: Path, quick: bool) -> list[Part]:
     """Returns all parts, most valuable first."""
-    flags = ["--out", str(out), *(["--quick"] if quick else [])]
+    flags = ["--out", str(out), "--seconds", "5", *(["--quick"] if quick else [])]
 
     def bench(name: str, seconds: float, *more: str) -> Part:
         command = [sys.executable, "-m", f"benchmarks.{name}", *flags, *more]
@@ -61,7 +61,7 @@ def parts(out: Path, runs: Path, quick: bool) -> list[Part]:
         command = [
             *(sys.executable, "-m", "jaxrec.main", f"--workdir={runs / name}"),
             f"--config={ROOT / 'configs/lrurec.py'}:{name}",
-            "--config.parallel.micro=1",
+            "--config.model.compute_dtype=bfloat16",
         ]
         if quick:
             command += ["--config.train.steps=2", "--config.eval.max_users=64"]
@@ -70,14 +70,14 @@ def parts(out: Path, runs: Path, quick: bool) -> list[Part]:
         return Part(f"train {name}", command, seconds, needs, runs / name)
 
     return [
-        bench("scan", 150),
+        bench("scan", 100),
+        bench("train_step", 150),
         bench("softmax", 150),
-        bench("train_step", 240),
-        bench("serving", 120, "--only", "batch"),
+        bench("serving", 90, "--only", "batch"),
         bench("topk", 90),
+        training("ml1m", 200),
+        training("beauty", 200),
         bench("evaluation", 90),
-        training("ml1m", 600),
-        training("beauty", 400),
     ]
 
 

@@ -71,7 +71,7 @@ CONFIG = {
         "sampled_negatives": 0,
         "floors": True,
     },
-    "parallel": {"mode": "jit", "model": 1, "micro": 8},
+    "parallel": {"mode": "jit", "model": 1, "micro": 0},
 }
 
 
@@ -159,7 +159,10 @@ class Trainer:
             config["optim"], config["train"]["steps"], task.decayed
         )
         self._step = parallel.make_step(
-            task.loss, optimiser, task.mesh, micro=config["parallel"]["micro"]
+            task.loss,
+            optimiser,
+            task.mesh,
+            micro=parallel.micro_batches(config["parallel"]["micro"]),
         )
         _, params = lrurec_from_torch(published)
         state = {

@@ -110,5 +110,6 @@ def evaluation(**overrides) -> dict:
 
 
 def parallel(**overrides) -> dict:
-    """Devices: `mode` jit or pmap, `model` shards of the item table, micro-batches."""
+    """Devices: `mode` jit or pmap, `model` shards of the item table, and
+    micro-batches per device (0: eight on a CPU, whose caches they fit, else one)."""
     return {"mode": "jit", "model": 1, "micro": 1, **overrides}

@@ -136,6 +136,6 @@ def _base() -> ConfigDict:
             "optim": common.optim(schedule="cosine", warmup=50),
             "train": common.train(),
             "eval": common.evaluation(),
-            "parallel": common.parallel(micro=8),
+            "parallel": common.parallel(micro=0),
         }
     )

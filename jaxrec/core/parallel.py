@@ -11,7 +11,6 @@ the partitioner), the update runs on the sharded state. `pmap` mode, for those w
 the same function under `jax.pmap`, with a replicated state.
 """
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -25,6 +24,8 @@ from jaxrec.core.optim import Optimiser, path_names
 
 Sums = dict[str, tuple[jax.Array, jax.Array]]
 Rules = Sequence[tuple[str, P]]
+
+_CPU_PARTS = 8
 
 
 def make_mesh(model: int = 1, devices: Sequence[jax.Device] | None = None) -> Mesh:
@@ -201,7 +202,18 @@ def _pmapped(reduced, update, mesh):
     return step
 
 
-def local_rows(rows: int, mesh: Mesh, micro: int) -> int:
-    """`rows` rounded up so that every device gets `micro` equal parts."""
-    multiple = mesh.shape["data"] * micro
-    return math.ceil(rows / multiple) * multiple
+def micro_batches(micro: int) -> int:
+    """Micro-batches per device for a setting, of which 0 chooses.
+
+    On a CPU a batch's activations should stay in the cache: there, eight parts. An
+    accelerator wants large arrays: one part.
+    """
+    return micro or (_CPU_PARTS if jax.default_backend() == "cpu" else 1)
+
+
+def row_multiple(mesh: Mesh, micro: int) -> int:
+    """What the rows of a global batch must be a multiple of, for a setting of `micro`.
+
+    The same on a CPU as elsewhere where `micro` is 0, so that batches are.
+    """
+    return mesh.shape["data"] * (micro or _CPU_PARTS)

@@ -11,11 +11,12 @@ numbers are pairs of real arrays, because
 * real pairs keep gradients free of conjugation conventions, give the optimiser real
   moments, and let storage be bfloat16 while the state stays float32.
 
-Three forms compute the same map:
+Four forms compute the same map:
 
 | form          | work          | depth     | for                                      |
 |---------------|---------------|-----------|------------------------------------------|
 | `sequential`  | t             | t         | CPU; the reference                       |
+| `kernel`      | t             | t         | NVIDIA GPUs, see `jaxrec.core.scan_gpu`  |
 | `chunked`     | t * (c/2 + 1) | t/c       | GPU/TPU: products with powers of lambda  |
 | `associative` | t log t       | 2 log t   | GPU/TPU fallback, `lax.associative_scan` |
 
@@ -37,31 +38,38 @@ products of every level (2.4 times the scratch memory and 1.7 times the time).
 """
 
 import functools
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 
-Form = Literal["auto", "sequential", "associative", "chunked"]
+from jaxrec.core.devices import runs_hopper_kernels
+
+Form = Literal["auto", "sequential", "associative", "chunked", "kernel"]
 Pair = tuple[jax.Array, jax.Array]
+Parts = Pair | jax.Array  # A pair (t, b, h), or joined (t, b, 2h).
+
+KERNEL_LANES = 128  # Channels are taken in so many by the form "kernel",
+KERNEL_LONGEST = 2**14  # and so many steps at most.
 
 _CHUNK = 16
 
 
 def linear_recurrence(
     lam: Pair,
-    x: Pair,
+    x: Parts,
     keep: jax.Array | None = None,
     h0: Pair | None = None,
     *,
     reverse: bool = False,
     form: Form = "auto",
-) -> tuple[Pair, Pair]:
+) -> tuple[Parts, Pair]:
     """Runs h_t = lambda * keep_t * h_{t-1} + x_t along the first axis.
 
     Args:
       lam: real and imaginary part of lambda, each (h,), float32 (or float64).
-      x: real and imaginary part of the input, each (t, b, h). Any float dtype; the
+      x: real and imaginary part of the input, each (t, b, h), or both joined, (t, b,
+        2h), real before imaginary, as one product makes them. Any float dtype; the
         state and the result have the dtype of `lam`.
       keep: (t, b), 0 where the state must not come over from t-1, else 1 (bool does).
         Any mask: holes and resets anywhere. `None` keeps everywhere. Not
@@ -70,54 +78,105 @@ def linear_recurrence(
         (b, h). `None` is zero.
       reverse: run from the last step to the first, for bidirectional use.
       form: which of the equal forms to run; "auto" takes the one measured fastest on
-        the default backend for this length.
+        the default backend for this length and width.
 
     Returns:
-      `(h, last)`: the states, each (t, b, h), and the state after the last step, each
+      `(h, last)`: the states, arranged as `x`, and the state after the last step, each
       (b, h), which as `h0` continues the sequence.
 
     Raises:
-      ValueError: shapes that do not belong together, or an unknown form.
+      ValueError: shapes that do not belong together, an unknown form, or the form
+        "kernel" for what it does not take.
     """
-    x_re, x_im = x
-    if x_re.ndim != 3 or x_re.shape != x_im.shape:
+    joined = not isinstance(x, tuple)
+    time, batch, channels = _sizes(x)
+    if {p.shape for p in lam} != {(channels,)}:
         raise ValueError(
-            f"x: want two (t, b, h) arrays, got {x_re.shape}, {x_im.shape}"
+            f"lam: want two {(channels,)} arrays, got {lam[0].shape}, {lam[1].shape}"
         )
-    if x_re.shape[0] == 0:
-        raise ValueError(f"x: want (t, b, h) arrays with t >= 1, got {x_re.shape}")
-    if {p.shape for p in lam} != {x_re.shape[2:]}:
-        raise ValueError(
-            f"lam: want two {x_re.shape[2:]} arrays, got {lam[0].shape}, {lam[1].shape}"
-        )
-    if keep is not None and keep.shape != x_re.shape[:2]:
-        raise ValueError(f"keep: want {x_re.shape[:2]}, got {keep.shape}")
+    if keep is not None and keep.shape != (time, batch):
+        raise ValueError(f"keep: want {(time, batch)}, got {keep.shape}")
     dtype = lam[0].dtype
     if h0 is None:
-        zero = jnp.zeros_like(x_re[0], dtype)
+        zero = jnp.zeros((batch, channels), dtype)
         h0 = (zero, zero)
-    elif {p.shape for p in h0} != {x_re.shape[1:]}:
+    elif {p.shape for p in h0} != {(batch, channels)}:
         raise ValueError(
-            f"h0: want two {x_re.shape[1:]} arrays, got {h0[0].shape}, {h0[1].shape}"
+            f"h0: want two {(batch, channels)} arrays, got {h0[0].shape}, {h0[1].shape}"
         )
     if keep is not None:
         keep = jax.lax.stop_gradient(keep.astype(dtype))
     if form == "auto":
-        form = choose_form(x_re.shape[0])
+        form = choose_form(time, channels, dtype)
     if form not in _FORMS:
         raise ValueError(f"form: want one of {sorted(_FORMS)}, got {form!r}")
-    x = tuple(part.astype(dtype) for part in x)
-    h = _FORMS[form](lam, x, keep, h0, reverse)
+    x = jax.tree.map(lambda part: part.astype(dtype), x)
+    if form == "kernel":
+        if not _kernel_takes(time, channels, dtype):
+            raise ValueError(
+                f"form 'kernel' wants float32, channels in multiples of {KERNEL_LANES} "
+                f"and at most {KERNEL_LONGEST} steps, got {dtype}, {channels} channels "
+                f"and {time} steps"
+            )
+        h = _FORMS[form](lam, x, keep, h0, reverse)
+    else:
+        h = _FORMS[form](lam, _pair(x) if joined else x, keep, h0, reverse)
     edge = 0 if reverse else -1
-    return h, (h[0][edge], h[1][edge])
+    if isinstance(h, tuple):
+        last = h[0][edge], h[1][edge]
+        return (jnp.concatenate(h, -1) if joined else h), last
+    return h, _pair(h[edge])
 
 
-def choose_form(length: int, backend: str | None = None) -> Form:
-    """The form "auto" stands for: sequential on CPU and for very short inputs."""
-    backend = backend or jax.default_backend()
-    if backend == "cpu" or length <= 4:
+def choose_form(
+    length: int,
+    channels: int = 0,
+    dtype: Any = jnp.float32,
+    device: jax.Device | None = None,
+) -> Form:
+    """The form "auto" stands for.
+
+    Sequential on a CPU and for very short inputs; the kernel on a GPU that can run it;
+    `associative_scan` elsewhere.
+
+    Args:
+      length: steps t.
+      channels: complex channels h.
+      dtype: of the state.
+      device: the default device if not given.
+    """
+    device = device or jax.devices()[0]
+    if device.platform == "cpu" or length <= 4:
         return "sequential"
+    if runs_hopper_kernels(device) and _kernel_takes(length, channels, dtype):
+        return "kernel"
     return "associative"
+
+
+def _kernel_takes(length: int, channels: int, dtype: Any) -> bool:
+    whole = channels > 0 and channels % KERNEL_LANES == 0
+    return whole and length <= KERNEL_LONGEST and jnp.dtype(dtype) == jnp.float32
+
+
+def _sizes(x: Parts) -> tuple[int, int, int]:
+    """Checks the input and returns its steps, rows and complex channels."""
+    if isinstance(x, tuple):
+        shape = x[0].shape
+        if len(shape) != 3 or shape != x[1].shape:
+            raise ValueError(f"x: want two (t, b, h) arrays, got {shape}, {x[1].shape}")
+    else:
+        if x.ndim != 3 or x.shape[2] % 2:
+            raise ValueError(f"x: want a (t, b, 2h) array, got {x.shape}")
+        shape = *x.shape[:2], x.shape[2] // 2
+    if shape[0] == 0:
+        raise ValueError(f"x: want (t, b, h) arrays with t >= 1, got {shape}")
+    return shape
+
+
+def _pair(joined: jax.Array) -> Pair:
+    """Real and imaginary part of a joined array."""
+    re, im = jnp.split(joined, 2, axis=-1)
+    return re, im
 
 
 def _sequential(lam, x, keep, h0, reverse):
@@ -273,6 +332,18 @@ def _powers(lam: Pair, count: int) -> Pair:
     return jax.lax.scan(body, one, length=count)[1]
 
 
+def _kernel(lam, x, keep, h0, reverse):
+    from jaxrec.core import scan_gpu  # Not everybody has a GPU: a second of imports.
+
+    return scan_gpu.states(lam, x, keep, h0, reverse)
+
+
+def _kernel_adjoint(lam, keep, h0, h, g, reverse):
+    from jaxrec.core import scan_gpu
+
+    return scan_gpu.adjoint(lam, keep, h0, h, g, reverse)
+
+
 def _adjoint_by(form):
     """The gradients of any form: `form` once more, backwards, and sums."""
 
@@ -325,4 +396,5 @@ _FORMS = {
     "sequential": _with_rule(_sequential, _sequential_adjoint),
     "associative": _with_rule(_associative, _adjoint_by(_associative)),
     "chunked": _with_rule(_chunked, _adjoint_by(_chunked)),
+    "kernel": _with_rule(_kernel, _kernel_adjoint),
 }

@@ -187,7 +187,7 @@ class _Run:
             self.optimiser,
             self.mesh,
             mode=self.config["parallel"]["mode"],
-            micro=self.config["parallel"]["micro"],
+            micro=parallel.micro_batches(self.config["parallel"]["micro"]),
         )
         line = self.line
         if start == 0 and options["eval_first"]:

@@ -21,6 +21,7 @@ seen, and every process of a multi-host run can build the whole plan by itself.
 """
 
 import dataclasses
+import math
 
 import numpy as np
 
@@ -163,7 +164,7 @@ class Batches:
         rows = min(size, len(count))
         if layout == "packed":
             rows = max(1, round(size * count.mean() / length / _FILL))
-            rows = min(rows, -(-int(count.sum()) // length) + 1)
+            rows = min(rows, math.ceil(count.sum() / length / _FILL) + 1)
         self.rows = -(-rows // multiple) * multiple
         self._starts = [0]  # first step of each epoch seen so far
         self._plans: dict[int, tuple[Windows, list]] = {}

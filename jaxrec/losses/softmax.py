@@ -15,8 +15,11 @@ too, with an online log-sum-exp and one repeated product (`catalogue_chunk`, see
 import jax
 import jax.numpy as jnp
 
+from jaxrec.core.devices import runs_hopper_kernels
 from jaxrec.losses.blocks import split_positions, sum_dtype
 from jaxrec.losses.softmax_blocked import blocked_softmax_ce
+
+_KERNEL_WIDTH = 128  # The widest vectors that the GPU's kernels take.
 
 
 def softmax_ce(
@@ -48,9 +51,10 @@ def linear_softmax_ce(
       table: (v, d).
       bias: (v,).
       labels: (n,) int32 in [0, v).
-      weights: (n,); 0 leaves a position out.
+      weights: (n,), none negative; 0 leaves a position out.
       chunk: most positions per block; the blocks are equally long. 0 leaves it, and
-        `catalogue_chunk` if that is 0 too, to `choose_blocks`.
+        `catalogue_chunk` if that is 0 too, to `choose_blocks`; or, for bfloat16 on an
+        NVIDIA GPU from Hopper on, takes the kernels of `jaxrec.losses.softmax_gpu`.
       catalogue_chunk: items per block; 0 takes the whole catalogue at once. Leave it
         0 where the table is split over devices.
 
@@ -60,6 +64,10 @@ def linear_softmax_ce(
     """
     x, table, bias, weights = map(jnp.asarray, (x, table, bias, weights))
     if not chunk:
+        if _for_kernels(x) and runs_hopper_kernels():
+            from jaxrec.losses.softmax_gpu import softmax_ce_gpu
+
+            return softmax_ce_gpu(x, table, bias, labels, weights)
         chunk, chosen = choose_blocks(table.shape[0])
         catalogue_chunk = catalogue_chunk or chosen
     weights = weights.astype(sum_dtype(x))
@@ -67,6 +75,10 @@ def linear_softmax_ce(
     if catalogue_chunk and catalogue_chunk < table.shape[0]:
         return blocked_softmax_ce(x, table, bias, labels, weights, catalogue_chunk)
     return _fused(x, table, bias, labels, weights)
+
+
+def _for_kernels(x: jax.Array) -> bool:
+    return x.dtype == jnp.bfloat16 and x.shape[1] <= _KERNEL_WIDTH
 
 
 def choose_blocks(items: int, backend: str | None = None) -> tuple[int, int]:

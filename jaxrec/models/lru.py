@@ -210,8 +210,8 @@ def run(
         h, last = _recurrence(block, cfg, x, keep, state[i], dtype)
         states.append(last)
         if last_only and i == cfg.blocks - 1:
-            h, x = (last[0][None], last[1][None]), x[-1:]
-        y = _linear(block["out"], jnp.concatenate(h, -1), dtype)
+            h, x = jnp.concatenate(last, -1)[None], x[-1:]
+        y = _linear(block["out"], h, dtype)
         x = _norm(block["norm"], dropout(y, cfg.dropout_lru, keys, salt) + x)
         y = jax.nn.gelu(_linear(block["ffn_in"], x, dtype), approximate=False)
         y = _linear(block["ffn_out"], dropout(y, cfg.dropout, keys, salt + 1), dtype)
@@ -315,5 +315,4 @@ def _recurrence(block, cfg, x, keep, state, dtype):
         "kernel": block["in"]["kernel"] * gain,
         "bias": block["in"]["bias"] * gain,
     }
-    u_re, u_im = jnp.split(_linear(folded, x, dtype), 2, axis=-1)
-    return linear_recurrence(lam, (u_re, u_im), keep, state, form=cfg.scan)
+    return linear_recurrence(lam, _linear(folded, x, dtype), keep, state, form=cfg.scan)

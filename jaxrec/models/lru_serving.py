@@ -75,7 +75,7 @@ def step(
         h_re, h_im = state[:, i, 0], state[:, i, 1]
         h = (re * h_re - im * h_im + u_re, re * h_im + im * h_re + u_im)
         states.append(jnp.stack(h, 1))
-        x = _after_recurrence(block, dtype, x, h)
+        x = _after_recurrence(block, dtype, x, jnp.concatenate(h, -1))
     return jnp.stack(states, 1), x
 
 
@@ -111,19 +111,18 @@ def _run(folded, cfg, state, ids, *, last_only):
     states = []
     for i in range(cfg.blocks):
         block = folded[f"block_{i}"]
-        u = jnp.split(_linear(block["in"], x, dtype), 2, axis=-1)
+        u = _linear(block["in"], x, dtype)
         lam = (block["lambda_re"], block["lambda_im"])
         before = (state[:, i, 0], state[:, i, 1])
-        h, last = linear_recurrence(lam, tuple(u), keep, before, form=cfg.scan)
+        h, last = linear_recurrence(lam, u, keep, before, form=cfg.scan)
         states.append(jnp.stack(last, 1))
         if last_only and i == cfg.blocks - 1:  # as in `lru.run`
-            h, x = (last[0][None], last[1][None]), x[-1:]
+            h, x = jnp.concatenate(last, -1)[None], x[-1:]
         x = _after_recurrence(block, dtype, x, h)
     return jnp.stack(states, 1), x
 
 
 def _after_recurrence(block, dtype, x, h):
-    y = _linear(block["out"], jnp.concatenate(h, -1), dtype)
-    x = _norm(block["norm"], y + x)
+    x = _norm(block["norm"], _linear(block["out"], h, dtype) + x)
     y = jax.nn.gelu(_linear(block["ffn_in"], x, dtype), approximate=False)
     return _norm(block["ffn_norm"], _linear(block["ffn_out"], y, dtype) + x)

@@ -12,7 +12,9 @@ What is fast depends on how much there is to score (CPU with AVX-512, one thread
   who search often keep an `Index`; `top_k` takes the table as models have it.
 * `lax.top_k` takes several times as long as reading the scores. From some 30,000 items
   on it is run on the maxima of tiles of 64 items, then on the items of the k best
-  tiles, which is exact: an item outside them has k items before it.
+  tiles, which is exact: an item outside them has k items before it. On a GPU, where it
+  sorts, tiles have 8 items and their maxima are searched in the same way: top 100 of
+  100,000 sorts 3,200 numbers instead of 8,000 (or 100,000).
 * Scores of many queries times many items are never held all: some queries are answered
   after the others, or, where a few of them times the catalogue is too much, blocks of
   the catalogue are searched one after the other and their answers merged. For 512
@@ -24,23 +26,30 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jaxrec.core.devices import multiplies_bfloat16
 from jaxrec.core.row_blocks import blocks_for, map_blocks
 
-_TILE = 64
-_FILTER_FROM = 32_768  # items
+_TILE = 64  # of the layout: what tiles of all sizes divide
+_MANY_QUERIES = 256  # With so many splitting the catalogue costs little beside them.
 _FEW_QUERIES = 32  # With fewer at one time the product reads the catalogue too often.
 
 
 class _Limits(NamedTuple):
-    """How many float32 scores are held at one time."""
+    """How many float32 scores are held at one time, and how they are searched."""
 
     plain: int  # without any blocks
     queries: int  # in blocks of queries
     items: int  # in blocks of the catalogue
+    tile: int  # items per tile
+    filter_from: int  # scores per query from which tiles are searched first
 
 
-_CPU = _Limits(2**24, 2**23, 2**22)  # The blocks stay in its caches.
-_ACCELERATOR = _Limits(2**28, 2**27, 2**27)
+_CPU = _Limits(2**24, 2**23, 2**22, _TILE, 32_768)  # The blocks stay in its caches.
+_ACCELERATOR = _Limits(2**28, 2**27, 2**27, 8, 1024)
+
+
+def _limits() -> _Limits:
+    return _CPU if jax.default_backend() == "cpu" else _ACCELERATOR
 
 
 class Index(NamedTuple):
@@ -143,7 +152,7 @@ def search(
         block = 0
         # A symbolic batch (in an exported function) cannot be compared: not blocked.
         batch = hidden.shape[0] if isinstance(hidden.shape[0], int) else 0
-        limits = _CPU if jax.default_backend() == "cpu" else _ACCELERATOR
+        limits = _limits()
         if batch * size > limits.plain:
             if _FEW_QUERIES * size <= limits.queries:
                 blocks = blocks_for(batch, size, limits.queries)
@@ -173,15 +182,51 @@ def check_k(k: int, items: int) -> None:
 
 
 def _scores(index: Index | _Rows, hidden: jax.Array) -> jax.Array:
-    form = "bd,dn->bn" if isinstance(index, Index) else "bd,nd->bn"
+    axis = 0 if isinstance(index, Index) else 1
+    vectors, hidden = index[0], hidden.astype(index[0].dtype)
+    # A symbolic batch (in an exported function) cannot be compared.
+    many = isinstance(hidden.shape[0], int) and hidden.shape[0] >= _MANY_QUERIES
+    if many and vectors.dtype == jnp.float32 and multiplies_bfloat16():
+        return index.bias + exact_product(hidden, vectors, axis)
     # Highest precision: GPUs would otherwise round the factors to 10 bits.
-    return index.bias + jnp.einsum(
-        form,
-        hidden.astype(index[0].dtype),
-        index[0],
+    return index.bias + jax.lax.dot_general(
+        hidden,
+        vectors,
+        (((1,), (axis,)), ((), ())),
         precision=jax.lax.Precision.HIGHEST,
         preferred_element_type=jnp.float32,
     )
+
+
+def exact_product(rows: jax.Array, others: jax.Array, axis: int) -> jax.Array:
+    """Products (b, n) of float32 vectors, as exact as float32, on bfloat16 hardware.
+
+    A float32 number is the sum of three bfloat16 numbers. Of the nine products of parts
+    the six that float32 can tell apart are one longer product: rows of 6 d numbers. On
+    an H200 that takes less than half the time of a float32 product.
+
+    Args:
+        rows: (b, d) float32.
+        others: (d, n) or (n, d) float32.
+        axis: Which axis of `others` is d.
+    """
+    left, right = _three_parts(rows), _three_parts(others)
+    return jax.lax.dot_general(
+        jnp.concatenate([left[i] for i in (0, 0, 0, 1, 1, 2)], 1),
+        jnp.concatenate([right[i] for i in (0, 1, 2, 0, 1, 0)], axis),
+        (((1,), (axis,)), ((), ())),
+        preferred_element_type=jnp.float32,
+    )
+
+
+def _three_parts(x: jax.Array) -> list[jax.Array]:
+    parts = []
+    for _ in range(3):
+        # Not a cast there and back, which XLA takes for nothing.
+        part = jax.lax.reduce_precision(x, exponent_bits=8, mantissa_bits=7)
+        parts.append(part.astype(jnp.bfloat16))
+        x = x - part
+    return parts
 
 
 def _part(index: Index | _Rows, first: jax.Array, size: int) -> Index | _Rows:
@@ -205,27 +250,29 @@ def _drop(scores: jax.Array, ids: jax.Array) -> jax.Array:
 
 def _best(scores: jax.Array, k: int) -> tuple[jax.Array, jax.Array]:
     """Top k of scores (b, n), where -inf has id 0."""
-    size = scores.shape[1]
-    if size >= _FILTER_FROM and 4 * k * _TILE <= size:
-        best, ids = _filtered(scores, k)
-    else:
-        best, ids = jax.lax.top_k(scores, k)
+    limits = _limits()
+    best, ids = _largest(scores, k, limits.tile, limits.filter_from)
     return best, jnp.where(best == -jnp.inf, 0, ids)
 
 
-def _filtered(scores: jax.Array, k: int) -> tuple[jax.Array, jax.Array]:
+def _largest(
+    scores: jax.Array, k: int, tile: int, filter_from: int
+) -> tuple[jax.Array, jax.Array]:
+    """Top k of (b, n), by way of the maxima of tiles where n is large."""
     batch, size = scores.shape
-    tiles = -(-size // _TILE)
-    padding = tiles * _TILE - size
+    if size < max(filter_from, 4 * k * tile):
+        return jax.lax.top_k(scores, k)
+    tiles = -(-size // tile)
+    padding = tiles * tile - size
     if padding:
         scores = jnp.pad(scores, ((0, 0), (0, padding)), constant_values=-jnp.inf)
-    scores = scores.reshape(batch, tiles, _TILE)
-    _, chosen = jax.lax.top_k(scores.max(-1), k)
+    scores = scores.reshape(batch, tiles, tile)
+    _, chosen = _largest(scores.max(-1), k, tile, filter_from)
     chosen = jnp.sort(chosen, -1)  # Lower ids first again, for ties.
     inside = jnp.take_along_axis(scores, chosen[:, :, None], 1).reshape(batch, -1)
     best, place = jax.lax.top_k(inside, k)
-    tile = jnp.take_along_axis(chosen, place // _TILE, 1)
-    return best, tile * _TILE + place % _TILE
+    first = jnp.take_along_axis(chosen, place // tile, 1)
+    return best, first * tile + place % tile
 
 
 def _search_blocks(index, hidden, k, exclude, seen, block):

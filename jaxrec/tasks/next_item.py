@@ -185,7 +185,7 @@ class NextItem:
             length=batch["length"],
             layout=batch["layout"],
             seed=config["seed"],
-            multiple=mesh.shape["data"] * config["parallel"]["micro"],
+            multiple=parallel.row_multiple(mesh, config["parallel"]["micro"]),
             bos_target=batch["bos_target"],
             windows=batch["windows"],
         )

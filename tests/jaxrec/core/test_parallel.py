@@ -124,3 +124,13 @@ def test_impossible_layouts_are_refused():
         setup(1, mode="pmop")
     with pytest.raises(ValueError, match="pmap replicates"):
         setup(8, model=2, mode="pmap")
+
+
+def test_micro_batches_are_chosen_by_backend(monkeypatch):
+    mesh = parallel.make_mesh(1, jax.devices()[:2])
+    assert parallel.micro_batches(0) == 8
+    assert parallel.micro_batches(3) == 3
+    assert parallel.row_multiple(mesh, 3) == 6
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    assert parallel.micro_batches(0) == 1
+    assert parallel.row_multiple(mesh, 0) == 16  # Batches are those of a CPU.

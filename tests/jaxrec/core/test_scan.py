@@ -1,5 +1,7 @@
 """Every form of the linear recurrence against a float64 step loop with its adjoint."""
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -173,11 +175,49 @@ def test_long_decay_stays_bounded():
         np.testing.assert_allclose(h[:, 0, 0], wanted, rtol=2e-4)
 
 
-def test_auto_is_chosen_by_device_and_length():
-    assert {choose_form(n, "cpu") for n in (1, 5, 1000)} == {"sequential"}
-    assert choose_form(1, "gpu") == choose_form(4, "tpu") == "sequential"
-    assert choose_form(5, "gpu") == choose_form(200, "tpu") == "associative"
-    assert choose_form(200) == choose_form(200, jax.default_backend())
+@pytest.mark.parametrize("form", FORMS)
+def test_a_joined_input_gives_joined_states(form):
+    lam, x, keep, h0 = draw(5, 20)
+    lam, x, h0 = (pair(z, np.float32) for z in (lam, x, h0))
+
+    @quick_jit
+    def value_and_gradient(x):
+        def total(x):
+            h, last = linear_recurrence(lam, x, keep, h0, form=form)
+            joined = jnp.concatenate(h, -1) if isinstance(h, tuple) else h
+            return (joined**3).sum() + last[1].sum(), (joined, last)
+
+        return jax.grad(total, has_aux=True)(x)
+
+    grads, wanted = value_and_gradient(x)
+    found_grad, found = value_and_gradient(np.concatenate(x, -1))
+    jax.tree.map(np.testing.assert_array_equal, found, wanted)
+    np.testing.assert_array_equal(found_grad, np.concatenate(grads, -1))
+
+
+class Device(NamedTuple):
+    platform: str
+    compute_capability: str = "0"
+
+
+def test_auto_is_chosen_by_device_and_shape():
+    cpu, tpu, a100, h100 = (
+        Device("cpu"),
+        Device("tpu"),
+        Device("gpu", "8.0"),
+        Device("gpu", "9.0"),
+    )
+    assert {choose_form(n, 128, device=cpu) for n in (1, 5, 1000)} == {"sequential"}
+    assert choose_form(4, 128, device=tpu) == "sequential"
+    assert choose_form(4, 128, device=h100) == "sequential"
+    assert choose_form(200, 128, device=tpu) == "associative"
+    assert choose_form(200, 128, device=a100) == "associative"
+    assert choose_form(5, 128, device=h100) == "kernel"
+    assert choose_form(200, 256, device=h100) == "kernel"
+    assert choose_form(200, 64, device=h100) == "associative"
+    assert choose_form(200, 128, np.float64, h100) == "associative"
+    assert choose_form(200, device=h100) == "associative"
+    assert choose_form(200) == choose_form(200, device=jax.devices()[0])
     lam, x, keep, h0 = draw(3, 9)
     lam, x, h0 = (pair(z, np.float32) for z in (lam, x, h0))
     arguments = (lam, x, keep, h0)
@@ -200,6 +240,8 @@ LAM = np.zeros(4, np.float32)
         ((LAM, LAM), (X, X), {"keep": X[:, :, 0].T}, r"keep: want \(5, 3\), got"),
         ((LAM, LAM), (X, X), {"h0": (X, X)}, r"h0: want .*\(3, 4\)"),
         ((LAM, LAM), (X, X), {"h0": (X[0], X[0, 0])}, r"h0: want .*\(3, 4\).*\(4,\)"),
+        ((LAM, LAM), X[:, :, :3], {}, r"x: want a \(t, b, 2h\) .* \(5, 3, 3\)"),
+        ((LAM, LAM), X, {}, r"lam: want two \(2,\) arrays, got \(4,\)"),
         ((LAM, LAM), (X[:0], X[:0]), {}, r"x: want .* t >= 1, got \(0, 3, 4\)"),
         ((LAM, LAM), (X, X), {"form": "fast"}, "form: want one of .*, got 'fast'"),
     ],

@@ -21,6 +21,10 @@ def problem(items=50, batch=3, width=4, seed=0, levels=None):
     return hidden, table, bias
 
 
+def limits(plain, queries, items):
+    return topk._CPU._replace(plain=plain, queries=queries, items=items)
+
+
 top_k = jax.jit(topk.top_k, static_argnames=("k", "block"))
 
 
@@ -99,20 +103,43 @@ def test_too_few_items_left(block):
     assert np.isneginf(scores[:, 2:]).all()
 
 
+@pytest.mark.parametrize("limits", [topk._CPU, topk._ACCELERATOR])
 @pytest.mark.parametrize("levels", [None, 5])
 @pytest.mark.parametrize("padded", [True, False])
-def test_the_filter_of_large_catalogues_is_exact(levels, padded):
+def test_the_filter_of_large_catalogues_is_exact(monkeypatch, levels, padded, limits):
+    monkeypatch.setattr(topk, "_limits", lambda: limits)
     hidden, table, bias = problem(items=40_000, batch=2, levels=levels)
     excluded = jnp.array([[7, 8, 9], [40_000, 39_999, 1]])
-    assert 40_001 >= topk._FILTER_FROM
+    assert 40_001 >= limits.filter_from
     if padded:
         index = topk.make_index(table, bias)
         assert index.columns.shape == (4, 40_064)  # the next multiple of 64
         found = topk.search(index, hidden, 30, excluded)
     else:
-        found = top_k(hidden, table, bias, 30, excluded)
+        found = topk.top_k(hidden, table, bias, 30, excluded)
     expected = by_sorting(hidden, table, bias, 30, excluded.tolist())
     np.testing.assert_array_equal(found[1], expected[1])
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_products_in_parts_are_as_exact_as_float32(axis):
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(300, 64)).astype(np.float32)
+    table = rng.normal(size=(64, 500)).astype(np.float32)
+    exact = rows.astype(np.float64) @ table.astype(np.float64)
+    found = jax.jit(topk.exact_product, static_argnums=2)(
+        rows, table.T if axis else table, axis
+    )
+    assert np.square(found - exact).mean() <= np.square(rows @ table - exact).mean()
+
+
+def test_many_queries_on_bfloat16_hardware(monkeypatch):
+    monkeypatch.setattr(topk, "multiplies_bfloat16", lambda: True)
+    hidden, table, bias = problem(items=200, batch=topk._MANY_QUERIES)
+    expected = by_sorting(hidden, table, bias, 7)
+    assert_same(topk.top_k(hidden, table, bias, 7), expected)
+    index = topk.make_index(table, bias)
+    assert_same(topk.search(index, hidden, 7), expected)
 
 
 def test_an_index_gives_what_the_table_gives():
@@ -143,7 +170,7 @@ def test_many_scores_are_not_held():
 def test_few_queries_of_a_large_catalogue_take_blocks_of_items(monkeypatch):
     hidden, table, bias = problem(items=500)
     expected = by_sorting(hidden, table, bias, 5)
-    monkeypatch.setattr(topk, "_CPU", topk._Limits(3 * 500, 31 * 500, 3 * 128))
+    monkeypatch.setattr(topk, "_CPU", limits(3 * 500, 31 * 500, 3 * 128))
     blocks = []
     blocked = topk._search_blocks
     monkeypatch.setattr(
@@ -164,7 +191,7 @@ def test_many_queries_take_turns(monkeypatch, mask):
         "seen": seen if mask in ("seen", "both") else None,
     }
     expected = topk.top_k(hidden, table, bias, 9, **masks)
-    monkeypatch.setattr(topk, "_CPU", topk._Limits(199 * 51, 40 * 51, 0))
+    monkeypatch.setattr(topk, "_CPU", limits(199 * 51, 40 * 51, 0))
     sizes, best = [], topk._best
     monkeypatch.setattr(
         topk, "_best", lambda scores, k: sizes.append(scores.shape) or best(scores, k)
