@@ -11,6 +11,7 @@ the scale is the exact inverse of the rounded one.
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 
 def row_keys(key: jax.Array, rows: jax.Array) -> jax.Array:
@@ -50,11 +51,23 @@ def dropout(x: jax.Array, rate: float, keys: jax.Array | None, salt: int) -> jax
 def _hashed(keys: jax.Array, salt: int, time: int, words: int) -> jax.Array:
     """Uniform words (t, b, w): a hash of each row's key, the salt and the position."""
     seed = jax.random.key_data(keys).astype(jnp.uint32)
-    seed = _mix(seed + jnp.uint32((salt + 1) * 0x9E3779B9 & 0xFFFFFFFF))
+    seed = _mix(seed + _place(salt))
     position = jax.lax.broadcasted_iota(jnp.uint32, (time, 1, words), 0) * words
     position += jax.lax.broadcasted_iota(jnp.uint32, (time, 1, words), 2)
     first = _mix(position + seed[:, 0][None, :, None])
     return _mix(first ^ seed[:, 1][None, :, None])
+
+
+def _place(salt: int) -> jax.Array:
+    """The word that distinguishes a place, twice, so that XLA does not see it is one.
+
+    It would write a single word into the kernels of the place. Read from an array it
+    lets all places of a shape share their kernels: 13 of 168 kernels and 0.3 of 4.8
+    seconds of compilation less for a training step of LRURec on a CPU.
+    """
+    word = (salt + 1) * 0x9E3779B9 & 0xFFFFFFFF
+    unequal = np.array([word, word ^ 1], np.uint32)
+    return unequal ^ jax.lax.iota(jnp.uint32, 2)
 
 
 def _mix(x: jax.Array) -> jax.Array:

@@ -41,15 +41,16 @@ class Optimiser:
 
     def init(self, params: Any) -> Any:
         """The state for parameters before their first update."""
-        return self.transformation.init(self._pool(params))
+        return self.transformation.init(self.pool(params))
 
     def update(
-        self, grads: Any, state: Any, params: Any, weight: jax.Array | float = 1.0
+        self, grads: Pools, state: Any, params: Any, weight: jax.Array | float = 1.0
     ) -> tuple[Any, Any, dict[str, jax.Array]]:
         """Parameters and state after one update, and norms of what it was made of.
 
         Args:
-          grads: like `params`, `weight` times what is to be descended.
+          grads: `pool` of a tree like `params`, `weight` times what is to be
+            descended.
           state: as from `init` or the last update.
           params: the parameters.
           weight: what a sum over examples has to be divided by.
@@ -58,8 +59,8 @@ class Optimiser:
           `(params, state, norms)`; norms over all elements are `grad_norm` (before
           clipping), `param_norm` (afterwards) and `update_norm`.
         """
-        grads = jax.tree.map(lambda g: g / weight, self._pool(grads))
-        pools = self._pool(params)
+        grads = jax.tree.map(lambda g: g / weight, grads)
+        pools = self.pool(params)
         updates, state = self.transformation.update(grads, state, pools)
         pools = optax.apply_updates(pools, updates)
         norms = {
@@ -69,7 +70,8 @@ class Optimiser:
         }
         return unpool(pools, params, self._group, self.small), state, norms
 
-    def _pool(self, tree):
+    def pool(self, tree: Any) -> Pools:
+        """A tree like the parameters, its small leaves put together."""
         return pool(tree, self._group, self.small)
 
     def _group(self, path):

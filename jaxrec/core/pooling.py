@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 SMALL = 1 << 16  # A leaf of more elements is worth loops of its own.
 
@@ -63,6 +64,10 @@ def unpool(
     """
     large = iter(jax.tree.leaves(pools.large))
     taken: dict[tuple[str, str], int] = {}
+    # XLA compiles a kernel for every slice on a CPU, but only one for all leaves of a
+    # shape that are picked by the numbers of their elements: 27 of 195 kernels and 0.5
+    # of 4.8 seconds less for a training step of LRURec, which runs as fast.
+    by_number = jax.default_backend() == "cpu"
 
     def visit(path, leaf):
         if leaf.size > small:
@@ -70,7 +75,10 @@ def unpool(
         key = group(path), leaf.dtype.name
         start = taken.get(key, 0)
         taken[key] = start + leaf.size
-        part = pools.small[key[0]][key[1]][start : taken[key]]
-        return part.reshape(leaf.shape)
+        vector = pools.small[key[0]][key[1]]
+        if not by_number:
+            return vector[start : taken[key]].reshape(leaf.shape)
+        numbers = np.arange(start, taken[key], dtype=np.int32).reshape(leaf.shape)
+        return vector.at[numbers].get(mode="promise_in_bounds")
 
     return jax.tree_util.tree_map_with_path(visit, like)

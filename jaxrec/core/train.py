@@ -25,6 +25,7 @@ from jaxrec.core.allocator import release_unused_memory
 from jaxrec.core.checkpoint import Checkpoints, CheckpointSaveError
 from jaxrec.core.config import nearest
 from jaxrec.core.metrics import MetricWriter
+from jaxrec.core.once import run_once
 from jaxrec.core.optim import make_optimiser
 from jaxrec.core.plots import plot_learning_curve
 from jaxrec.core.progress import ProgressLine, parameter_table
@@ -134,10 +135,12 @@ class _Run:
         self.checkpoints.close()
 
     def _restore(self):
-        key = jax.random.key(self.config["seed"])
+
+        def key(number):
+            return jax.random.fold_in(jax.random.key(self.config["seed"]), number)
 
         def init():
-            params = self.task.init(jax.random.fold_in(key, 0))
+            params = self.task.init(key(0))
             opt = self.optimiser.init(params)
             return {"params": params, "opt": opt, "step": jnp.zeros((), jnp.int32)}
 
@@ -149,12 +152,15 @@ class _Run:
             placed,
         )
         restored = self.checkpoints.restore_last(abstract)
-        self.key = jax.random.fold_in(key, 1)
+        platform = self.mesh.devices.flat[0].platform
+        self.key = run_once(lambda: key(1), platform)
         if restored is None:
             logging.info("Parameters:\n%s", parameter_table(shapes["params"]))
             self.checkpoints.rewind(0)  # A best without a last: killed before its save.
             self.writer.resume(-1)
-            return self._initial(init, placed), 0, False
+            state = run_once(init, platform, placed)
+            release_unused_memory()  # of the compiler
+            return state, 0, False
         self.best = restored.progress["best"]
         self.pending = [(s, r) for s, r in restored.progress["pending"]]
         self.checkpoints.rewind(restored.step)
@@ -165,14 +171,6 @@ class _Run:
             restored.step,
         )
         return restored.tree, restored.step, finished
-
-    def _initial(self, init, placed):
-        # It runs once: on a CPU its optimisation takes longer than all it could save.
-        on_cpu = self.mesh.devices.flat[0].platform == "cpu"
-        options = {"xla_backend_optimization_level": 0} if on_cpu else None
-        state = jax.jit(init, out_shardings=placed, compiler_options=options)()
-        release_unused_memory()
-        return state
 
     def _abstract(self, params):
         return jax.tree.map(

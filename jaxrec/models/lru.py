@@ -107,18 +107,20 @@ def init(key: jax.Array, cfg: LRUConfig) -> Params:
     """
     d, h = cfg.dim, cfg.channels
     draws = 9  # of a block
+    # Everything at once: every draw is code that takes long to compile.
+    keys = jax.vmap(jax.random.fold_in, (None, 0))(
+        key, jnp.arange(1, 3 + draws * cfg.blocks)
+    )
 
-    def normal(number, *shape):
-        draw = jax.random.truncated_normal(
-            jax.random.fold_in(key, number), -2.0, 2.0, shape, jnp.float32
-        )
+    def normal(key, *shape):
+        draw = jax.random.truncated_normal(key, -2.0, 2.0, shape, jnp.float32)
         return 0.02 * draw
 
     def norm():
         return {"scale": jnp.ones((d,)), "bias": jnp.zeros((d,))}
 
-    def ring(number):
-        u1, u2 = jax.random.uniform(jax.random.fold_in(key, number), (2, h))
+    def ring(key):
+        u1, u2 = jax.random.uniform(key, (2, h))
         squared = u1 * (cfg.r_max**2 - cfg.r_min**2) + cfg.r_min**2  # |lambda|^2
         return {
             "nu_log": jnp.log(-0.5 * jnp.log(squared)),
@@ -126,29 +128,31 @@ def init(key: jax.Array, cfg: LRUConfig) -> Params:
             "gamma_log": 0.5 * jnp.log1p(-squared),
         }
 
-    def affine(number, rows, columns):
-        return {
-            "kernel": normal(number, rows, columns),
-            "bias": normal(number + 1, columns),
-        }
+    def block(keys):
+        # A draw begins with the numbers of every shorter one of the same key.
+        drawn = jax.vmap(lambda key: normal(key, 4 * d * d))(keys[1:])
 
-    def block(number):
+        def affine(place, rows, columns):
+            return {
+                "kernel": drawn[place].reshape(rows, columns),
+                "bias": drawn[place + 1, :columns],
+            }
+
         return {
-            "lru": ring(number),
-            "in": affine(number + 1, d, 2 * h),
-            "out": affine(number + 3, 2 * h, d),
+            "lru": ring(keys[0]),
+            "in": affine(0, d, 2 * h),
+            "out": affine(2, 2 * h, d),
             "norm": norm(),
-            "ffn_in": affine(number + 5, d, 4 * d),
-            "ffn_out": affine(number + 7, 4 * d, d),
+            "ffn_in": affine(4, d, 4 * d),
+            "ffn_out": affine(6, 4 * d, d),
             "ffn_norm": norm(),
         }
 
     params = {
-        "embedding": {"table": normal(1, cfg.rows, d), "norm": norm()},
-        "item_bias": normal(2, cfg.rows),
+        "embedding": {"table": normal(keys[0], cfg.rows, d), "norm": norm()},
+        "item_bias": normal(keys[1], cfg.rows),
     }
-    # All blocks at once: every draw is code that takes long to compile.
-    blocks = jax.vmap(block)(3 + draws * jnp.arange(cfg.blocks))
+    blocks = jax.vmap(block)(keys[2:].reshape(cfg.blocks, draws))
     for i in range(cfg.blocks):
         params[f"block_{i}"] = jax.tree.map(lambda leaf, i=i: leaf[i], blocks)
     return params

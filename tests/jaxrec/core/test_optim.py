@@ -53,7 +53,11 @@ def trained(config, params, gradients, decayed):
     """Parameters after one update with each of `gradients`."""
     optimiser = make_optimiser(config, len(gradients), decayed)
     state = optimiser.init(params)
-    update = jax.jit(optimiser.update)
+
+    @jax.jit
+    def update(gradient, state, params):
+        return optimiser.update(optimiser.pool(gradient), state, params)
+
     for gradient in gradients:
         params, state, _ = update(gradient, state, params)
     return params
@@ -188,7 +192,7 @@ def test_parameters_put_together_are_updated_as_if_alone(small):
     wanted, plain_state = params, plain.init(params)
     for gradient in grads:
         doubled = jax.tree.map(lambda g: 2 * g, gradient)
-        got, state, norms = optimiser.update(doubled, state, got, 2.0)
+        got, state, norms = optimiser.update(optimiser.pool(doubled), state, got, 2.0)
         updates, plain_state = plain.update(gradient, plain_state, wanted)
         wanted = optax.apply_updates(wanted, updates)
         of = {"grad_norm": gradient, "param_norm": wanted, "update_norm": updates}

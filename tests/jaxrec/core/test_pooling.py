@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from jaxrec.core.pooling import pool, unpool
 
@@ -33,7 +34,9 @@ def test_small_leaves_go_together_by_group_and_dtype():
     }
 
 
-def test_unpool_gives_the_tree_back():
+@pytest.mark.parametrize("backend", ["cpu", "gpu"])
+def test_unpool_gives_the_tree_back(backend, monkeypatch):
+    monkeypatch.setattr(jax, "default_backend", lambda: backend)
     for group in (lambda path: "", first_letter):
         for small in (0, 6, 100):
             back = unpool(pool(TREE, group, small), TREE, group, small)

@@ -51,6 +51,34 @@ def left_padded(sequences):
     return ids
 
 
+def test_parameters_are_draws_of_their_own():
+    cfg = lru.LRUConfig(items=6, dim=8, blocks=2)
+    sizes = {"in": (8, 32), "out": (32, 8), "ffn_in": (8, 32), "ffn_out": (32, 8)}
+
+    def one_by_one(key):
+        def normal(number, *shape):
+            drawn = jax.random.fold_in(key, number)
+            return 0.02 * jax.random.truncated_normal(drawn, -2.0, 2.0, shape)
+
+        yield "embedding", "table", normal(1, 7, 8)
+        for block in range(2):
+            for place, (name, shape) in enumerate(sizes.items()):
+                number = 4 + 9 * block + 2 * place
+                yield f"block_{block}", name, "kernel", normal(number, *shape)
+                yield f"block_{block}", name, "bias", normal(number + 1, shape[1])
+
+    key = jax.random.key(5)
+    params = numpy_jit(lru.init, static_argnums=1)(key, cfg)
+    values = numpy_jit(lambda key: [value for *_, value in one_by_one(key)])(key)
+    paths = []
+    jax.eval_shape(lambda key: paths.extend(p for *p, _ in one_by_one(key)), key)
+    for path, wanted in zip(paths, values, strict=True):
+        leaf = params
+        for part in path:
+            leaf = leaf[part]
+        np.testing.assert_allclose(leaf, wanted, atol=1e-7, err_msg="/".join(path))
+
+
 def test_steps_and_prefill_equal_the_parallel_form_at_every_prefix(model):
     params, cfg = model
     whole = draw_ids()
