@@ -12,6 +12,7 @@ import sys
 from collections.abc import Sequence
 
 from jaxrec.core.cli import readable_errors
+from jaxrec.core.compiled import keep_compiled_programs
 
 _LAST = 5
 
@@ -30,6 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.portable and options.user is not None:
         parser.error("--user needs the data of a run: give --workdir, or --history")
     with readable_errors() as outcome:
+        keep_compiled_programs()
         _run(options)
     return outcome.status
 

@@ -24,6 +24,7 @@ from typing import Any
 from absl import flags, logging
 
 from jaxrec.core.allocator import keep_freed_memory
+from jaxrec.core.compiled import keep_compiled_programs
 from jaxrec.core.config import nearest, to_json
 from jaxrec.core.config_file import MODULE_NAME, parse_flags
 
@@ -80,6 +81,7 @@ def _main(argv: list[str], program: str, debug: bool) -> None:
     set_up_logging(debug)
     keep_freed_memory()
     gc.set_threshold(_COLLECT_AFTER)
+    keep_compiled_programs()
     run = resolve_entry(config.get("entry"))
     is_first = _join_other_processes(values)
     results = run(config, values.workdir)

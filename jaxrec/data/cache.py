@@ -2,18 +2,9 @@
 
 import contextlib
 import hashlib
-import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-
-CACHE_DIRECTORY = "JAXREC_CACHE_DIR"
-
-
-def cache_directory(named: str = "") -> Path:
-    """The directory named by the config, else by the environment, else the default."""
-    named = named or os.environ.get(CACHE_DIRECTORY) or "~/.cache/jaxrec"
-    return Path(named).expanduser()
 
 
 def content_hash(*parts: str | Path) -> str:

@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 from absl import logging
 
+from jaxrec.core.cache_directory import cache_directory
 from jaxrec.data import builders, cache, catalog, tables
 from jaxrec.data.options import DataOptions
 from jaxrec.data.sequences import Sequences
@@ -45,7 +46,7 @@ def open_raw(options: DataOptions) -> Sequences:
     """
     source = catalog.find(options)
     config_name = f"{source.entry.name}-{_key(source, options)}"
-    directory = cache.cache_directory(options.cache)
+    directory = cache_directory(options.cache)
     flat = directory / "flat" / config_name
     if (opened := _open_flat(flat)) is not None:
         return opened

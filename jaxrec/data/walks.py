@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from jaxrec.data.cache import cache_directory, content_hash, locked, written_whole
+from jaxrec.core.cache_directory import cache_directory
+from jaxrec.data.cache import content_hash, locked, written_whole
 from jaxrec.data.options import unknown
 from jaxrec.data.sequences import Sequences
 from jaxrec.data.splits import Split, leave_one_out

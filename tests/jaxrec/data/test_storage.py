@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
-from jaxrec.data import cache, catalog, formats, storage, tables
+from jaxrec.data import catalog, formats, storage, tables
 from jaxrec.data.builders.movielens_sequences import movielens_sequences_dataset_builder
 from jaxrec.data.builders.stored import InteractionsConfig
 from jaxrec.data.options import from_config
@@ -319,15 +319,6 @@ def test_two_processes_prepare_once(tmp_path, events):
         thread.join()
     assert [done.stdout.strip() for done in results] == ["301", "301"], results
     assert (tmp_path / "cache" / "prepared").read_text() == "x"
-
-
-def test_cache_directory(monkeypatch, tmp_path):
-    monkeypatch.setenv(cache.CACHE_DIRECTORY, str(tmp_path))
-    assert cache.cache_directory() == tmp_path
-    assert cache.cache_directory("/elsewhere").as_posix() == "/elsewhere"
-    monkeypatch.delenv(cache.CACHE_DIRECTORY)
-    monkeypatch.setenv("HOME", str(tmp_path))
-    assert cache.cache_directory() == tmp_path / ".cache" / "jaxrec"
 
 
 def test_configs_are_separate_objects():
