@@ -76,7 +76,8 @@ def loss_and_first_step(params, cfg, ids, labels):
 
     value, grads = jax.value_and_grad(loss)(params)
     optimiser = make_optimiser(RELEASED_OPTIMISER, 100, lru.decayed)
-    after, _, _ = optimiser.update(grads, optimiser.init(params), params)
+    pooled, state = optimiser.pool(grads), optimiser.init(params)
+    after, _, _ = optimiser.update(pooled, state, params)
     return value, grads, after
 
 
