@@ -45,7 +45,7 @@ class Case(NamedTuple):
 
 
 CASES = (
-    Case("ml100k", 50, 300, 25, 150),
+    Case("ml100k", 50, 300, 10, 150),
     Case("ml100k", 200, 200, 10, 150),
     Case("beauty", 50, 1500, 150, 150),
 )
