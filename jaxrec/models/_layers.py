@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxrec.core.attention import attend
+from jaxrec.core.attention import attend, attention_mask
 
 Params = dict[str, Any]
 
@@ -75,6 +75,33 @@ def self_attention(
         salt=salt,
     )
     return linear(block["out"], y.reshape(q.shape), dtype), (k, v)
+
+
+def sequence_mask(
+    ids: jax.Array,
+    segments: jax.Array | None,
+    at: jax.Array | None,
+    causal: bool,
+    windows: Sequence[int] = (),
+) -> jax.Array:
+    """The mask for ids (b, t), padded or packed, and the queries of slots `at`."""
+    slots = jnp.arange(ids.shape[1])[None]
+    return attention_mask(
+        slots if at is None else at,
+        slots,
+        causal=causal,
+        real=ids != 0,
+        segments=None if segments is None else (rows_at(segments, at), segments),
+        windows=windows,
+    )
+
+
+def check_length(ids: jax.Array, length: int) -> None:
+    """Raises ValueError for rows that are longer than a model's positions."""
+    if ids.shape[1] > length:
+        raise ValueError(
+            f"ids: rows of {ids.shape[1]} slots, but the model has {length} positions"
+        )
 
 
 def projected(

@@ -14,7 +14,7 @@ from jaxrec.models._sar_network import (
     encode,
     output,
 )
-from jaxrec.models._windows import last_ids, pushed, right_padded
+from jaxrec.models._windows import last_ids, pushed, question
 
 if TYPE_CHECKING:
     from jaxrec.models.sar import SARConfig
@@ -93,11 +93,8 @@ def prefill(
     state = start(cfg, batch, users=users)
     state["ids"] = last_ids(ids, window(cfg))
     # On the left edge slots are positions, and nothing stands between them.
-    ids, count = right_padded(ids)
+    ids, at = question(ids, mask_token(cfg))
     if not cfg.causal:
-        ids = jnp.pad(ids, ((0, 0), (0, 1)))
-        ids = jnp.where(jnp.arange(t + 1) == count[:, None], mask_token(cfg), ids)
-        at = count[:, None]
         return state, encode(params, cfg, ids, at=at, users=users)[:, 0]
     slots = jnp.arange(t)[None]
 
@@ -106,9 +103,8 @@ def prefill(
         return attention_mask(queries, slots, causal=True, windows=cfg.windows)
 
     x = embedded(params, cfg, ids, slots, users, None)
-    at = jnp.maximum(count - 1, 0)[:, None]
     x, caches = blocks(params, cfg, x, mask, at=at)
-    item = (slots < count[:, None])[:, None, :, None]
+    item = (ids != 0)[:, None, :, None]
     for name, parts in zip(("keys", "values"), zip(*caches, strict=True), strict=True):
         kept = jnp.where(item, jnp.stack(parts, 1).astype(jnp.float32), 0)
         state[name] = jnp.pad(kept, ((0, 0), (0, 0), (0, cfg.length - t), (0, 0)))

@@ -6,9 +6,16 @@ from typing import TYPE_CHECKING, Any
 import jax
 import jax.numpy as jnp
 
-from jaxrec.core.attention import attention_mask, segment_positions
+from jaxrec.core.attention import segment_positions
 from jaxrec.core.dropout import dropout_rows
-from jaxrec.models._layers import layer_norm, linear, rows_at, self_attention
+from jaxrec.models._layers import (
+    check_length,
+    layer_norm,
+    linear,
+    rows_at,
+    self_attention,
+    sequence_mask,
+)
 
 if TYPE_CHECKING:
     from jaxrec.models.sar import SARConfig
@@ -44,22 +51,10 @@ def encode(
     Raises:
       ValueError: rows longer than the positions.
     """
-    if ids.shape[1] > cfg.length:
-        raise ValueError(
-            f"ids: rows of {ids.shape[1]} slots, but the model has {cfg.length} "
-            "positions"
-        )
-    slots = jnp.arange(ids.shape[1])[None]
+    check_length(ids, cfg.length)
 
     def mask(at):
-        return attention_mask(
-            slots if at is None else at,
-            slots,
-            causal=cfg.causal,
-            real=ids != 0,
-            segments=None if segments is None else (rows_at(segments, at), segments),
-            windows=cfg.windows,
-        )
+        return sequence_mask(ids, segments, at, cfg.causal, cfg.windows)
 
     x = embedded(params, cfg, ids, segment_positions(ids, segments), users, keys)
     x, _ = blocks(params, cfg, x, mask, keys=keys, at=at)

@@ -25,3 +25,23 @@ def right_padded(ids: jax.Array) -> tuple[jax.Array, jax.Array]:
     t = ids.shape[1]
     source = (jnp.arange(t) + t - count[:, None]) % t
     return jnp.take_along_axis(ids, source, 1), count
+
+
+def question(ids: jax.Array, token: int | None) -> tuple[jax.Array, jax.Array]:
+    """Left padded histories ids (b, t) as a model is asked what comes next.
+
+    Args:
+      ids: (b, t) int32.
+      token: the mask token, which is put behind each history; `None` where the output
+        of the last item is the answer.
+
+    Returns:
+      `(ids, at)`: right padded ids, (b, t) or (b, t + 1), and the slot (b, 1) of the
+      answer; that of an empty history is 0.
+    """
+    ids, count = right_padded(ids)
+    if token is None:
+        return ids, jnp.maximum(count - 1, 0)[:, None]
+    ids = jnp.pad(ids, ((0, 0), (0, 1)))
+    behind = jnp.arange(ids.shape[1]) == count[:, None]
+    return jnp.where(behind, token, ids), count[:, None]

@@ -252,18 +252,20 @@ def linear(state, name, x) -> tuple[np.ndarray, Back]:
     return x @ weight.T + state[f"{name}.bias"], back
 
 
-def layer_norm(state, name, x) -> tuple[np.ndarray, Back]:
+def layer_norm(
+    state, name, x, epsilon=1e-5, scale_name="weight", shift_name="bias"
+) -> tuple[np.ndarray, Back]:
     """LayerNorm under `name`, and its gradient."""
-    scale = state[f"{name}.weight"]
+    scale = state[f"{name}.{scale_name}"]
     centred = x - x.mean(-1, keepdims=True)
-    deviation = np.sqrt((centred**2).mean(-1, keepdims=True) + 1e-5)
+    deviation = np.sqrt((centred**2).mean(-1, keepdims=True) + epsilon)
     unit = centred / deviation
 
     def back(g, grads):
-        grads[f"{name}.weight"] = np.sum(g * unit, (0, 1))
-        grads[f"{name}.bias"] = g.sum((0, 1))
+        grads[f"{name}.{scale_name}"] = np.sum(g * unit, (0, 1))
+        grads[f"{name}.{shift_name}"] = g.sum((0, 1))
         g = g * scale
         along = unit * (g * unit).mean(-1, keepdims=True)
         return (g - g.mean(-1, keepdims=True) - along) / deviation
 
-    return unit * scale + state[f"{name}.bias"], back
+    return unit * scale + state[f"{name}.{shift_name}"], back

@@ -8,7 +8,7 @@ import pytest
 import serving_runs
 
 from jaxrec.core.checkpoint import Checkpoints
-from jaxrec.models import config_of_run, sar
+from jaxrec.models import config_of_run, model_module
 from jaxrec.serve import portable
 from jaxrec.serve.workdir import load
 
@@ -17,8 +17,8 @@ HISTORY = np.random.default_rng(6).integers(1, ITEMS + 1, 15).tolist()
 SECTIONS = {
     "causal": {"name": "sar", "dim": 8, "heads": 2, "windows": [0, 2]},
     "both-ways": {"name": "sar", "dim": 8, "causal": False},
+    "bert4rec": {"name": "bert4rec", "dim": 8},
 }
-encode = jax.jit(sar.encode, static_argnums=1)
 
 
 def raw(numbers):
@@ -26,10 +26,11 @@ def raw(numbers):
 
 
 def write(workdir, section):
-    """What a run leaves behind; returns its config and parameters."""
+    """What a run leaves behind; returns its model, config and parameters."""
+    model = model_module(section["name"])
     config = {"model": section, "batch": {"length": LENGTH}, "data": {}}
     cfg = config_of_run(config, ITEMS)
-    params = sar.init(jax.random.key(3), cfg)
+    params = model.init(jax.random.key(3), cfg)
     spread = jax.random.normal(jax.random.key(4), params["embedding"]["table"].shape)
     params["embedding"]["table"] = spread
     workdir.mkdir()
@@ -38,22 +39,23 @@ def write(workdir, section):
     checkpoints = Checkpoints(workdir)
     checkpoints.save_best(7, params, {})
     checkpoints.close()
-    return cfg, params
+    return model, cfg, params
 
 
 @pytest.fixture(scope="module", params=SECTIONS)
 def served(request, tmp_path_factory):
     """A recommender, and a function from histories to the wanted scores."""
     workdir = tmp_path_factory.mktemp("windowed") / "run"
-    cfg, params = write(workdir, SECTIONS[request.param])
+    model, cfg, params = write(workdir, SECTIONS[request.param])
+    encode = jax.jit(model.encode, static_argnums=1)
 
     def scores(history):
-        seen = history[-sar.window(cfg) :]
+        seen = history[-model.window(cfg) :]
         ids = seen if cfg.causal else [*seen, ITEMS + 1]
         padded = np.zeros((1, LENGTH), np.int32)
         padded[0, LENGTH - len(ids) :] = ids
         hidden = encode(params, cfg, padded)[:, -1]
-        return np.asarray(sar.score(params, cfg, hidden))[0]
+        return np.asarray(model.score(params, cfg, hidden))[0]
 
     return load(workdir, lengths=(4, 16)), scores
 
