@@ -71,6 +71,19 @@ def test_padded_and_packed_batches_have_the_same_mean_loss(tmp_path):
     assert means[0] == pytest.approx(means[1], rel=1e-5)
 
 
+@pytest.mark.parametrize("options", [{"model": 4}, {"mode": "pmap"}])
+def test_the_same_losses_on_other_devices(tmp_path, options):
+    """The table in four parts, or a replica each: over eight devices both times."""
+    found = []
+    for name, given in (("plain", {}), ("other", options)):
+        config = tiny(config="sasrec", **WORLD)
+        config.parallel.update(given)
+        config.train.steps = config.train.eval_every = config.train.log_every = 2
+        next_item.run(config, tmp_path / name)
+        found.append(losses(tmp_path / name)[0]["loss"])
+    assert found[0] == pytest.approx(found[1], rel=1e-6)
+
+
 @pytest.mark.parametrize("name", ["synthetic", "custom", "games2018", *NAMES])
 def test_every_argument_is_a_whole_configuration(name):
     config = load_config(f"{CONFIGS / 'sasrec.py'}:{name}")

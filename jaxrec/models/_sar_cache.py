@@ -43,7 +43,8 @@ def start(cfg: "SARConfig", batch: int, *, users: jax.Array | None = None) -> St
 
     Returns:
       ids (b, window) int32, left padded; of a causal model also keys and values, each
-      (b, blocks, length, D) float32 by position; with user vectors also user (b,).
+      (b, blocks, length, D) float32 by position, which count for nothing once the
+      window is full; with user vectors also user (b,).
     """
     state = {"ids": jnp.zeros((batch, window(cfg)), jnp.int32)}
     if cfg.causal:
@@ -60,18 +61,22 @@ def step(
     """One event: state and ids (b,) to the next state and outputs (b, w).
 
     Inside the window of a causal model it costs one position; otherwise, and for the
-    whole batch if one row's window is full, one encoding of the window. Id 0 gives the
-    output of an empty history for a fresh state; its state must then not be kept.
+    whole batch if one row's window is full, also one encoding of the window. Id 0 gives
+    the output of an empty history for a fresh state; its state must then not be kept.
     """
     if not cfg.causal:
         return extend(params, cfg, state, ids[:, None])
-    full = (state["ids"][:, 0] != 0).any()
-    return jax.lax.cond(
-        full,
-        lambda state: extend(params, cfg, state, ids[:, None]),
-        lambda state: _cached_step(params, cfg, state, ids),
-        state,
+    full = state["ids"][:, 0] != 0
+    state, hidden = _cached_step(params, cfg, state, ids)
+
+    def encoded(window, hidden):  # Without the caches, which a branch would copy.
+        _, anew = prefill(params, cfg, window, users=state.get("user"))
+        return jnp.where(full[:, None], anew, hidden)
+
+    hidden = jax.lax.cond(
+        full.any(), encoded, lambda window, hidden: hidden, state["ids"], hidden
     )
+    return state, hidden
 
 
 def extend(
@@ -112,11 +117,12 @@ def prefill(
 
 
 def _cached_step(params, cfg, state, ids):
-    """One event of users whose window has room."""
+    """One event of users whose window has room; for others nothing that counts."""
     place = (state["ids"] != 0).sum(1)
     users, dtype = state.get("user"), jnp.dtype(cfg.compute_dtype)
     state = state | {"ids": pushed(state["ids"], ids[:, None])}
-    x = embedded(params, cfg, ids[:, None], place[:, None], users, None)
+    position = jnp.minimum(place, cfg.length - 1)[:, None]
+    x = embedded(params, cfg, ids[:, None], position, users, None)
     slots = jnp.arange(cfg.length)[None]
     mask = attention_mask(place[:, None], slots, causal=True, windows=cfg.windows)
     row = jnp.arange(ids.shape[0])
@@ -127,7 +133,7 @@ def _cached_step(params, cfg, state, ids):
         q, k, v = projected(block, ("query", "key", "value"), x, dtype)
         for name, new in (("keys", k), ("values", v)):
             new = new[:, 0].astype(jnp.float32)
-            state[name] = state[name].at[row, i, place].set(new)
+            state[name] = state[name].at[row, i, place].set(new, mode="drop")
         cached = (state[name][:, i].astype(dtype) for name in ("keys", "values"))
         heads = (split_heads(a, cfg.heads) for a in (q, *cached))
         y = linear(block["out"], attend(*heads, mask).reshape(q.shape), dtype)

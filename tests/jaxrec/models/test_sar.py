@@ -75,7 +75,7 @@ def test_steps_equal_prefill_and_encode_at_every_prefix(name):
         last = encode(params, cfg, left_padded(window), users=users)[:, -1]
         np.testing.assert_allclose(output, last, **close)
         assert state.keys() == read.keys()
-        for part in state:
+        for part in state if t < LENGTH else ("ids",):
             np.testing.assert_allclose(state[part], read[part], **close)
 
 
