@@ -7,6 +7,16 @@ The argument after the colon names the data: synthetic (the default, no download
 ml100k, beauty, toys, games, yelp, beauty_sasrec, games2018 or custom with
 --config.data.path=FILE. The same task trains the encoder of the AE / AR study with
 --config.model.name=sar --config.model.causal=False.
+
+Test Recall@10 / NDCG@10, full ranking, items of the window masked, seed 42, one run, ±
+the standard error over users; CPU (AMD EPYC), 2026-11-26, jax 0.10.2.
+
+    synthetic      .3064 ± .0065 / .1669 ± .0041, 74 % / 73 % of the best possible
+    ml100k         .1739 ± .0123 / .0903 ± .0072, best at step 900
+    others         not yet run; the study has .2606 / .1301 for ml1m and .0844 / .0406
+                   for games (CE AE of its design space, WSDM 2025, Table 5)
+
+The released AdamW corrects no bias of its moments; ours does.
 """
 
 import os
@@ -56,10 +66,11 @@ def _synthetic() -> ConfigDict:
     config.data = common.synthetic()
     config.model.dropout = config.model.dropout_attention = 0.1
     config.batch.length = 48
-    config.train.steps = 800
+    config.batch.mask_probability = 0.5
+    config.train.steps = 1500
     config.train.log_every = 20
     config.train.eval_every = config.train.save_every = 100
-    config.optim.lr = 3e-3
+    config.optim.lr = 5e-3
     return config.lock()
 
 

@@ -6,6 +6,15 @@
 The argument after the colon names the data: synthetic (the default, no download), ml1m,
 ml100k, beauty, toys, games, yelp, beauty_sasrec, games2018 or custom with
 --config.data.path=FILE.
+
+Test Recall@10 / NDCG@10, full ranking, items of the window masked, seed 42, one run, ±
+the standard error over users; CPU (AMD EPYC), 2026-11-26, jax 0.10.2.
+
+    synthetic      .3532 ± .0068 / .1860 ± .0041, 85 % / 81 % of the best possible; of
+                   two learning rates, compared on validation
+    ml100k         .2110 ± .0133 / .1213 ± .0086, best at step 420
+    others         not yet run; the study has .3089 / .1638 for ml1m and .1125 / .0560
+                   for games (CE AR, WSDM 2025, Table 5)
 """
 
 import os
@@ -16,9 +25,11 @@ from ml_collections import ConfigDict
 sys.path.insert(0, os.path.dirname(__file__))
 import common  # noqa: E402
 
+# Windows, learning rates and numbers of steps are mostly those of `configs/lrurec.py`:
+# what is compared is the encoder. The study trains one window per user and epoch.
 _DATA = {
     "ml1m": {"length": 200, "dropout": 0.2, "steps": 7000, "every": 500, "lr": 3e-3},
-    "ml100k": {"length": 200, "dropout": 0.2, "steps": 300, "every": 20, "lr": 3e-3},
+    "ml100k": {"length": 200, "dropout": 0.2, "steps": 600, "every": 20, "lr": 3e-3},
     "beauty": {"length": 50, "dropout": 0.5, "steps": 4000, "sampled": True},
     "toys": {"length": 50, "dropout": 0.5, "steps": 4000, "sampled": True},
     "games": {"length": 50, "dropout": 0.5, "steps": 8000, "sampled": True},
@@ -56,7 +67,7 @@ def _synthetic() -> ConfigDict:
     config.train.steps = 400
     config.train.log_every = 20
     config.train.eval_every = config.train.save_every = 50
-    config.optim.lr = 3e-3
+    config.optim.lr = 8e-3
     return config.lock()
 
 
@@ -80,6 +91,7 @@ def _base() -> ConfigDict:
             "loss": common.loss(),
             # As published, a first item is never a target.
             "batch": common.batch(bos_target=False),
+            # Betas and no weight decay as in the study, which has no schedule or clip.
             "optim": common.optim(
                 schedule="cosine", warmup=50, weight_decay=0.0, b2=0.98, eps=1e-8
             ),
