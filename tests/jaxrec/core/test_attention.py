@@ -99,7 +99,7 @@ def test_both_forms_equal_the_definition_and_each_other():
     arrays = draw()
     y, grads = compiled(*arrays, "einsum")
     np.testing.assert_allclose(y, by_hand(*arrays), rtol=0, atol=1e-6)
-    other, other_grads = compiled(*arrays, "fused")
+    other, other_grads = compiled(*arrays, "library")
     np.testing.assert_allclose(other, y, rtol=0, atol=1e-6)
     for one, two in zip(grads, other_grads, strict=True):
         np.testing.assert_allclose(two, one, rtol=0, atol=1e-5)
@@ -160,7 +160,7 @@ def test_impossible_forms():
         attend(q, k, v, mask, form="flash")
     keys = row_keys(jax.random.key(0), jnp.arange(3))
     with pytest.raises(ValueError, match="has no dropout"):
-        attend(q, k, v, mask, form="fused", rate=0.1, dropout_keys=keys)
+        attend(q, k, v, mask, form="library", rate=0.1, dropout_keys=keys)
 
 
 def test_positions_count_items_of_a_sequence():
