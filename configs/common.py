@@ -1,6 +1,19 @@
 """Pieces that configs share, as functions that return dicts."""
 
+from collections.abc import Collection
+
 from ml_collections.config_dict import placeholder
+
+from jaxrec.core.config import nearest
+
+
+def check_argument(argument: str, known: Collection[str], file: str) -> None:
+    """Refuses an argument of a config that is none of the known ones."""
+    if argument not in known:
+        raise ValueError(
+            f"configs/{file}:{argument} is unknown; did you mean "
+            f"{nearest(argument, known)!r}? Known: {', '.join(known)}"
+        )
 
 
 def data(name: str, **overrides) -> dict:
@@ -60,6 +73,29 @@ def walks(**overrides) -> dict:
         "jump": 0.1,
         "seed": 0,
         "cache": "",  # where the arrays are kept; "" is the user's cache
+        **overrides,
+    }
+
+
+def loss(**overrides) -> dict:
+    """Cross-entropy over all items, or an estimate of it."""
+    return {
+        "name": "softmax",  # softmax, sampled_softmax, uniform_negatives
+        "chunk": 0,  # positions whose scores exist at one time; 0 chooses
+        "catalogue_chunk": 0,  # items at one time; 0 takes all
+        "samples": 1000,  # negatives of the sampled losses
+        "negatives": "popularity",  # or uniform, of sampled_softmax
+        **overrides,
+    }
+
+
+def batch(**overrides) -> dict:
+    """How training histories become rows."""
+    return {
+        "size": 128,  # windows
+        "length": 200,  # longest window, and what evaluation looks at
+        "layout": "packed",  # packed or padded
+        "windows": "released",  # or shifted: cut anew in every epoch
         **overrides,
     }
 

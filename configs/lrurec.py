@@ -28,8 +28,6 @@ import sys
 
 from ml_collections import ConfigDict
 
-from jaxrec.core.config import nearest
-
 sys.path.insert(0, os.path.dirname(__file__))
 import common  # noqa: E402
 
@@ -56,12 +54,7 @@ def get_config(argument: str = "synthetic") -> ConfigDict:
         return _synthetic()
     if argument == "xlong":
         return _xlong()
-    if argument not in _DATA:
-        known = ["synthetic", "xlong", *_DATA]
-        raise ValueError(
-            f"configs/lrurec.py:{argument} is unknown; did you mean "
-            f"{nearest(argument, known)!r}? Known: {', '.join(known)}"
-        )
+    common.check_argument(argument, ["synthetic", "xlong", *_DATA], "lrurec.py")
     chosen = _DATA[argument]
     config = _base()
     config.data = common.data(argument)
@@ -119,20 +112,9 @@ def _base() -> ConfigDict:
                 "compute_dtype": "float32",
                 "scan": "auto",
             },
-            "loss": {
-                "name": "softmax",  # softmax, sampled_softmax, uniform_negatives
-                "chunk": 0,  # positions whose scores exist at one time; 0 chooses
-                "catalogue_chunk": 0,  # items at one time; 0 takes all
-                "samples": 1000,  # negatives of the sampled losses
-                "negatives": "popularity",  # or uniform, of sampled_softmax
-            },
-            "batch": {
-                "size": 128,  # windows
-                "length": 200,  # longest window, and what evaluation looks at
-                "layout": "packed",  # packed or padded
-                "windows": "released",  # or shifted: cut anew in every epoch
-                "bos_target": True,  # the first item of a sample is a target too
-            },
+            "loss": common.loss(),
+            # The first item of a sample is a target too, predicted from id 0.
+            "batch": common.batch(bos_target=True),
             "optim": common.optim(schedule="cosine", warmup=50),
             "train": common.train(),
             "eval": common.evaluation(),

@@ -1,45 +1,16 @@
 """Every shipped config, made tiny, runs, resumes and answers."""
 
-import json
 import os
-import pathlib
 
 import numpy as np
 import pytest
+from tiny_runs import CONFIGS, check_workdir, losses, tiny
 
 from jaxrec.core.config_file import load_config
 from jaxrec.data import load
 from jaxrec.tasks import next_item
 
-CONFIGS = pathlib.Path(__file__).parent.parent / "configs"
 REAL = ["ml1m", "ml100k", "beauty", "toys", "games", "yelp", "beauty_sasrec"]
-
-
-def tiny(argument, **data):
-    config = load_config(f"{CONFIGS / 'lrurec.py'}:{argument}")
-    with config.unlocked():
-        config.data.update(data)
-    config.model.dim, config.model.blocks = 8, 1
-    config.batch.size, config.batch.length = 8, 12
-    config.train.steps, config.train.log_every = 6, 2
-    config.train.eval_every = config.train.save_every = 3
-    config.parallel.micro = 1
-    config.loss.samples = min(config.loss.samples, 20)
-    return config
-
-
-def check_workdir(workdir, results):
-    for name in ("config.json", "environment.json", "ids.npz", "learning_curve.png"):
-        assert (workdir / name).stat().st_size > 0
-    rows = json.loads((workdir / "test.json").read_text())
-    assert 0 <= rows["lru"]["recall@10"] <= 1
-    assert rows["lru"]["recall@10"] == results["test/recall@10"]
-    for metric in ("recall", "ndcg", "mrr"):
-        for k in (1, 5, 10, 20, 50):
-            assert f"{metric}@{k}_se" in rows["lru"]
-    assert "full ranking" in (workdir / "results.txt").read_text()
-    assert results["best_step"] in (3, 6)
-    return rows
 
 
 def test_the_default_knows_its_ceiling_and_resumes(tmp_path):
@@ -79,14 +50,6 @@ def test_resuming_a_training_with_dropout_is_exact(tmp_path):
     finally:
         next_item.NextItem = original
     assert next_item.run(config, tmp_path / "crashed") == whole
-
-    def losses(workdir):
-        lines = (workdir / "metrics.jsonl").read_text().splitlines()
-        return [
-            {k: v for k, v in json.loads(line).items() if not k.startswith("time/")}
-            for line in lines
-        ]
-
     assert losses(tmp_path / "crashed") == losses(tmp_path / "whole")
 
 

@@ -9,6 +9,8 @@ compared with the threshold; keep probabilities are therefore multiples of 1/256
 the scale is the exact inverse of the rounded one.
 """
 
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -34,24 +36,65 @@ def dropout(x: jax.Array, rate: float, keys: jax.Array | None, salt: int) -> jax
     Raises:
       ValueError: a rate outside [0, 1), or d no multiple of 4.
     """
-    if not 0 <= rate < 1:
-        raise ValueError(f"dropout rate: want 0 <= rate < 1, got {rate}")
+    _check_rate(rate)
     if keys is None or rate == 0.0:
         return x
-    kept = max(1, round(256 * (1.0 - rate)))
     time, batch, dim = x.shape
     if dim % 4:
         raise ValueError(f"dropout: width must be a multiple of 4, got {dim}")
     words = _hashed(keys, salt, time, dim // 4)  # (t, b, d/4) uint32
     octets = jax.lax.bitcast_convert_type(words, jnp.uint8).reshape(time, batch, dim)
+    return _kept(x, octets, rate)
+
+
+def dropout_rows(
+    x: jax.Array, rate: float, keys: jax.Array | None, salt: int
+) -> jax.Array:
+    """Zeroes elements of `x` (b, ...) with probability `rate`, batch-major.
+
+    Args:
+      x: (b, ...) of any further axes.
+      rate: in [0, 1), as for `dropout`.
+      keys: (b,) typed keys, one per row; `None` returns `x`.
+      salt: distinguishes the places of a network that share `keys`.
+
+    Returns:
+      Like `x`: kept elements divided by the exact keep probability.
+
+    Raises:
+      ValueError: a rate outside [0, 1).
+    """
+    _check_rate(rate)
+    if keys is None or rate == 0.0:
+        return x
+    batch, size = x.shape[0], math.prod(x.shape[1:])
+    position = jax.lax.broadcasted_iota(jnp.uint32, (1, -(-size // 4)), 1)
+    seed = _seeds(keys, salt)
+    words = _mix(_mix(position + seed[:, :1]) ^ seed[:, 1:])
+    octets = jax.lax.bitcast_convert_type(words, jnp.uint8).reshape(batch, -1)
+    return _kept(x, octets[:, :size].reshape(x.shape), rate)
+
+
+def _check_rate(rate: float) -> None:
+    if not 0 <= rate < 1:
+        raise ValueError(f"dropout rate: want 0 <= rate < 1, got {rate}")
+
+
+def _kept(x: jax.Array, octets: jax.Array, rate: float) -> jax.Array:
+    kept = max(1, round(256 * (1.0 - rate)))
     keep = octets.astype(jnp.int32) < kept
     return jnp.where(keep, x * (256.0 / kept), 0).astype(x.dtype)
 
 
+def _seeds(keys: jax.Array, salt: int) -> jax.Array:
+    """Two words (b, 2) per row for a place of the network."""
+    seed = jax.random.key_data(keys).astype(jnp.uint32)
+    return _mix(seed + _place(salt))
+
+
 def _hashed(keys: jax.Array, salt: int, time: int, words: int) -> jax.Array:
     """Uniform words (t, b, w): a hash of each row's key, the salt and the position."""
-    seed = jax.random.key_data(keys).astype(jnp.uint32)
-    seed = _mix(seed + _place(salt))
+    seed = _seeds(keys, salt)
     position = jax.lax.broadcasted_iota(jnp.uint32, (time, 1, words), 0) * words
     position += jax.lax.broadcasted_iota(jnp.uint32, (time, 1, words), 2)
     first = _mix(position + seed[:, 0][None, :, None])

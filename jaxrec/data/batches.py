@@ -163,8 +163,9 @@ class Batches:
         count = self._cut(0).count
         rows = min(size, len(count))
         if layout == "packed":
-            rows = max(1, round(size * count.mean() / length / _FILL))
-            rows = min(rows, math.ceil(count.sum() / length / _FILL) + 1)
+            slots = self._slots(count)
+            rows = max(1, round(size * slots.mean() / length / _FILL))
+            rows = min(rows, math.ceil(slots.sum() / length / _FILL) + 1)
         self.rows = -(-rows // multiple) * multiple
         self._starts = [0]  # first step of each epoch seen so far
         self._plans: dict[int, tuple[Windows, list]] = {}
@@ -200,10 +201,17 @@ class Batches:
             order = np.random.default_rng((self._seed, epoch)).permutation(
                 len(windows.count)
             )
-            pack = self._plan_padded if self._layout == "padded" else self._plan_packed
+            if self._layout == "padded":
+                plan = self._plan_padded(windows.count, order)
+            else:
+                plan = self._plan_packed(self._slots(windows.count), order)
             self._plans = {e: p for e, p in self._plans.items() if e >= epoch - 1}
-            self._plans[epoch] = windows, pack(windows.count, order)
+            self._plans[epoch] = windows, plan
         return self._plans[epoch]
+
+    def _slots(self, count: np.ndarray) -> np.ndarray:
+        """How many slots of a packed row windows of so many targets take."""
+        return count
 
     def _plan_padded(self, count, order):
         plan = []
@@ -232,23 +240,28 @@ class Batches:
     def _fill(self, cut, windows, rows, columns) -> Batch:
         shape = (self.rows, self.length)
         tokens, labels, segments = (np.zeros(shape, np.int32) for _ in range(3))
-        count = cut.count[windows]
-        within = np.arange(int(count.sum())) - np.repeat(
-            np.cumsum(count) - count, count
-        )
-        source = np.repeat(cut.begin[windows], count) + within
-        slot = np.repeat(rows * self.length + columns, count) + within
+        number, within, source, slot = self._places(cut, windows, rows, columns)
         labels.reshape(-1)[slot] = self._values[source]
         before = self._values[np.maximum(source - 1, 0)]
-        fresh = np.repeat(cut.fresh[windows], count) & (within == 0)
+        fresh = cut.fresh[windows][number] & (within == 0)
         tokens.reshape(-1)[slot] = np.where(fresh, 0, before)
-        segments.reshape(-1)[slot] = np.repeat(np.arange(1, len(windows) + 1), count)
+        segments.reshape(-1)[slot] = 1 + number
         return {
             "tokens": tokens,
             "labels": labels,
             "segments": segments,
             "row": np.arange(self.rows, dtype=np.int32),
         }
+
+    def _places(self, cut, windows, rows, columns):
+        """Of every target of some windows, one after the other: the number of its
+        window, its place there, its position in the values and its flat slot."""
+        count = cut.count[windows]
+        number = np.repeat(np.arange(len(windows)), count)
+        within = np.arange(len(number)) - np.repeat(np.cumsum(count) - count, count)
+        source = cut.begin[windows][number] + within
+        slot = (rows * self.length + columns)[number] + within
+        return number, within, source, slot
 
 
 _FILL = 0.97  # share of the slots that packing fills with targets

@@ -9,14 +9,26 @@ What every backbone module has, and all that training, evaluation and serving as
     start(cfg, batch) -> state                     of users without history
     step(params, cfg, state, ids) -> (state, hidden)          ids (b,), hidden (b, d)
     prefill(params, cfg, ids) -> (state, hidden)   ids (b, t) left padded with 0
+    decayed(path) -> bool                          whether weight decay applies
 
-A state is a pytree whose leaves all have the batch as their first axis.
+A state is a pytree whose leaves all have the batch as their first axis. `encode` also
+takes `segments` (b, t) of packed rows and dropout `keys` (b,); the config's rates have
+names that begin with "dropout". The item table is at embedding/table in the parameters.
+
+What a backbone has where it applies:
+
+    extend(params, cfg, state, ids) -> (state, hidden)        as prefill, from a state
+    window(cfg) -> int         how many of the last events an output depends on
+    mask_token(cfg) -> int or None     the id that stands for an item to be predicted,
+                               of a model that sees what comes after a position;
+                               `encode` then takes `at` (b, m), the slots wanted, and
+                               `prefill` predicts what follows the history
+    config field "length"      positions of a sequence, given by the batches of a run
 
 A backbone `x` may have a companion `x_serving` with the same functions over parameters
 from which everything that no request changes is computed beforehand:
 
     fold(params, cfg) -> folded
-    extend(folded, cfg, state, ids) -> (state, hidden)        as prefill, from a state
     for_platform(cfg, platform) -> cfg             for exported programs
 """
 
@@ -86,6 +98,56 @@ def config_from(name: str, mapping: Mapping[str, Any], items: int) -> Any:
             f"{items} items"
         )
     return dataclass_from(cls, {**values, "items": items}, "config.model")
+
+
+def config_of_run(config: Mapping[str, Any], items: int) -> Any:
+    """The frozen config of the backbone of a run, from the run's whole configuration.
+
+    Args:
+        config: Its section "model" has the name and the fields; other sections decide
+            what is no setting of the model: batch.length the positions, parallel.model
+            over how many devices the table is split.
+        items: Catalogue size.
+
+    Raises:
+        ValueError: As `config_from`, or a field in "model" that is decided elsewhere.
+    """
+    fields = dict(config["model"])
+    cls = _config_class(model_module(fields["name"]))
+    if (config.get("parallel") or {}).get("model", 1) > 1:
+        fields["table_multiple"] = config["parallel"]["model"]
+    known = {field.name for field in dataclasses.fields(cls)}
+    if "length" in known:
+        if "length" in fields:
+            raise ValueError(
+                f"config.model.length: {fields['length']!r} is not a setting; it is "
+                "that of the batches, config.batch.length"
+            )
+        if "length" not in (config.get("batch") or {}):
+            raise ValueError("config.batch.length is missing")
+        fields["length"] = config["batch"]["length"]
+    if "users" in known and fields.get("users"):
+        raise ValueError(
+            f"config.model.users: {fields['users']!r} is not a setting; batches and "
+            "served histories do not say whose they are"
+        )
+    return config_from(fields["name"], fields, items)
+
+
+def drops(cfg: Any) -> bool:
+    """Whether training draws dropout masks: some rate of the config is above 0."""
+    names = (field.name for field in dataclasses.fields(cfg))
+    return any(getattr(cfg, name) > 0 for name in names if name.startswith("dropout"))
+
+
+def window_of(module: Any, cfg: Any) -> int | None:
+    """How many of the last events an output depends on; None if there is no limit."""
+    return module.window(cfg) if hasattr(module, "window") else None
+
+
+def mask_token_of(module: Any, cfg: Any) -> int | None:
+    """The mask token of a backbone; None if no position sees a later one."""
+    return module.mask_token(cfg) if hasattr(module, "mask_token") else None
 
 
 def _config_class(module: ModuleType) -> type:

@@ -33,11 +33,10 @@ import jax.numpy as jnp
 
 from jaxrec.core.dropout import dropout
 from jaxrec.core.scan import linear_recurrence
+from jaxrec.models._layers import layer_norm, linear, scores_of
 
 Params = dict[str, Any]
 State = tuple[tuple[jax.Array, jax.Array], ...]
-
-_LN_EPSILON = 1e-5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -206,7 +205,7 @@ def run(
     state = start(cfg, ids.shape[1]) if state is None else state
     dtype = jnp.dtype(cfg.compute_dtype)
     x = jnp.asarray(params["embedding"]["table"])[ids]
-    x = _norm(params["embedding"]["norm"], dropout(x, cfg.dropout, keys, 0))
+    x = layer_norm(params["embedding"]["norm"], dropout(x, cfg.dropout, keys, 0))
     states = []
     for i in range(cfg.blocks):
         block = params[f"block_{i}"]
@@ -215,11 +214,11 @@ def run(
         states.append(last)
         if last_only and i == cfg.blocks - 1:
             h, x = jnp.concatenate(last, -1)[None], x[-1:]
-        y = _linear(block["out"], h, dtype)
-        x = _norm(block["norm"], dropout(y, cfg.dropout_lru, keys, salt) + x)
-        y = jax.nn.gelu(_linear(block["ffn_in"], x, dtype), approximate=False)
-        y = _linear(block["ffn_out"], dropout(y, cfg.dropout, keys, salt + 1), dtype)
-        x = _norm(block["ffn_norm"], dropout(y, cfg.dropout, keys, salt + 2) + x)
+        y = linear(block["out"], h, dtype)
+        x = layer_norm(block["norm"], dropout(y, cfg.dropout_lru, keys, salt) + x)
+        y = jax.nn.gelu(linear(block["ffn_in"], x, dtype), approximate=False)
+        y = linear(block["ffn_out"], dropout(y, cfg.dropout, keys, salt + 1), dtype)
+        x = layer_norm(block["ffn_norm"], dropout(y, cfg.dropout, keys, salt + 2) + x)
     return tuple(states), x
 
 
@@ -247,11 +246,7 @@ def encode(
 
 def score(params: Params, cfg: LRUConfig, hidden: jax.Array) -> jax.Array:
     """Scores (..., items + 1) of outputs (..., d): E h + b_item."""
-    table, bias = head(params, cfg)
-    scores = jnp.einsum(
-        "...d,vd->...v", hidden, table, preferred_element_type=hidden.dtype
-    )
-    return (scores + bias)[..., : cfg.items + 1]
+    return scores_of(hidden, head(params, cfg), cfg.items + 1)
 
 
 def head(params: Params, cfg: LRUConfig) -> tuple[jax.Array, jax.Array]:
@@ -294,21 +289,6 @@ def decayed(path: tuple[str, ...]) -> bool:
     return not any("bias" in part or "norm" in part for part in path)
 
 
-def _norm(params: Params, x: jax.Array) -> jax.Array:
-    x = x.astype(params["scale"].dtype)
-    centred = x - x.mean(-1, keepdims=True)
-    variance = (centred * centred).mean(-1, keepdims=True)
-    return (
-        centred * jax.lax.rsqrt(variance + _LN_EPSILON) * params["scale"]
-        + params["bias"]
-    )
-
-
-def _linear(params: Params, x: jax.Array, dtype: jnp.dtype) -> jax.Array:
-    y = jnp.einsum("...i,io->...o", x.astype(dtype), params["kernel"].astype(dtype))
-    return y + params["bias"].astype(dtype)
-
-
 def _recurrence(block, cfg, x, keep, state, dtype):
     logs = block["lru"]
     radius = jnp.exp(-jnp.exp(logs["nu_log"]))
@@ -319,4 +299,4 @@ def _recurrence(block, cfg, x, keep, state, dtype):
         "kernel": block["in"]["kernel"] * gain,
         "bias": block["in"]["bias"] * gain,
     }
-    return linear_recurrence(lam, _linear(folded, x, dtype), keep, state, form=cfg.scan)
+    return linear_recurrence(lam, linear(folded, x, dtype), keep, state, form=cfg.scan)

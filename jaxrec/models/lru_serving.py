@@ -17,7 +17,8 @@ import jax
 import jax.numpy as jnp
 
 from jaxrec.core.scan import linear_recurrence
-from jaxrec.models.lru import LRUConfig, _linear, _norm
+from jaxrec.models._layers import layer_norm, linear
+from jaxrec.models.lru import LRUConfig
 
 Params = dict[str, Any]
 
@@ -28,7 +29,7 @@ def fold(params: Params, cfg: LRUConfig) -> Params:
     """Parameters for the functions below, from those of `jaxrec.models.lru`."""
     embedding = params["embedding"]
     table = embedding["table"][: cfg.items + 1]
-    folded = {"items": _norm(embedding["norm"], table)}
+    folded = {"items": layer_norm(embedding["norm"], table)}
     for i in range(cfg.blocks):
         block = params[f"block_{i}"]
         logs = block["lru"]
@@ -70,7 +71,7 @@ def step(
     states = []
     for i in range(cfg.blocks):
         block = folded[f"block_{i}"]
-        u_re, u_im = jnp.split(_linear(block["in"], x, dtype), 2, axis=-1)
+        u_re, u_im = jnp.split(linear(block["in"], x, dtype), 2, axis=-1)
         re, im = block["lambda_re"], block["lambda_im"]
         h_re, h_im = state[:, i, 0], state[:, i, 1]
         h = (re * h_re - im * h_im + u_re, re * h_im + im * h_re + u_im)
@@ -111,7 +112,7 @@ def _run(folded, cfg, state, ids, *, last_only):
     states = []
     for i in range(cfg.blocks):
         block = folded[f"block_{i}"]
-        u = _linear(block["in"], x, dtype)
+        u = linear(block["in"], x, dtype)
         lam = (block["lambda_re"], block["lambda_im"])
         before = (state[:, i, 0], state[:, i, 1])
         h, last = linear_recurrence(lam, u, keep, before, form=cfg.scan)
@@ -123,6 +124,6 @@ def _run(folded, cfg, state, ids, *, last_only):
 
 
 def _after_recurrence(block, dtype, x, h):
-    x = _norm(block["norm"], _linear(block["out"], h, dtype) + x)
-    y = jax.nn.gelu(_linear(block["ffn_in"], x, dtype), approximate=False)
-    return _norm(block["ffn_norm"], _linear(block["ffn_out"], y, dtype) + x)
+    x = layer_norm(block["norm"], linear(block["out"], h, dtype) + x)
+    y = jax.nn.gelu(linear(block["ffn_in"], x, dtype), approximate=False)
+    return layer_norm(block["ffn_norm"], linear(block["ffn_out"], y, dtype) + x)

@@ -39,6 +39,7 @@ class Backbone:
             `jaxrec.retrieval.topk.search`; k is one of `ks`.
         lengths: Lengths of history that programs are made for, ascending.
         ks: Sizes of answer that programs are made for, ascending.
+        window: How many of the last events an output depends on; None if all count.
         on_platform: Platform -> the same backbone in the forms that are exported to
             that platform; None if it was itself read from an exported file.
     """
@@ -53,6 +54,7 @@ class Backbone:
     search: Callable[..., Any]
     lengths: tuple[int, ...]
     ks: tuple[int, ...]
+    window: int | None = None
     on_platform: Callable[[str], "Backbone"] | None = None
 
 
@@ -71,14 +73,20 @@ def from_model(
         cfg: Its config.
         params: Its trained parameters.
         serving: Its serving companion, if it has one.
-        lengths: Lengths of history that programs are made for.
+        lengths: Lengths of history that programs are made for; none is longer than
+            the model's window.
     """
+    from jaxrec.models import window_of  # Not above: portable files need no models.
+
     table, bias = module.head(params, cfg)
     rows = cfg.items + 1  # Tables may be rounded up.
     index = jax.jit(make_index)(table[:rows], bias[:rows])
     if serving is not None:
         params = jax.jit(serving.fold, static_argnums=1)(params, cfg)
     used = serving or module
+    window = window_of(module, cfg)
+    if window is not None:
+        lengths = {min(length, window) for length in lengths}
 
     def on_platform(platform: str) -> Backbone:
         if serving is None:
@@ -93,6 +101,7 @@ def from_model(
         search=search_head,
         lengths=tuple(sorted(lengths)),
         ks=answer_sizes(cfg.items),
+        window=window,
         on_platform=on_platform,
         **_functions(used, cfg),
     )

@@ -180,6 +180,8 @@ class Engine:
     def _read(self, histories):
         """Groups of rows that share a padded length: rows, model state, hidden."""
         groups: dict[int, list[int]] = {}
+        if self.backbone.window is not None:
+            histories = [history[-self.backbone.window :] for history in histories]
         for row, history in enumerate(histories):
             groups.setdefault(self._padded_length(len(history)), []).append(row)
         width = self.backbone.lengths[-1]

@@ -63,7 +63,12 @@ def save(
     arrays = export.flat(backbone.params, "params") | {"ids/item_ids": ids.array}
     if ids.titles_array is not None:
         arrays["ids/titles"] = ids.titles_array
-    about = {"items": backbone.items, "lengths": backbone.lengths, "ks": sizes}
+    about = {
+        "items": backbone.items,
+        "lengths": backbone.lengths,
+        "ks": sizes,
+        "window": backbone.window,
+    }
     export.save(path, programs, arrays, about)
 
 
@@ -108,6 +113,7 @@ def load(
         search=search,
         lengths=tuple(about["lengths"]),
         ks=tuple(about["ks"]),
+        window=about.get("window"),  # None in files of before there were windows
     )
     ids = ItemIds(read.arrays["ids/item_ids"], read.arrays.get("ids/titles"))
     return Recommender(

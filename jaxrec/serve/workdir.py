@@ -10,7 +10,6 @@ Three things of a run are needed, and never its data:
 import json
 import os
 import zipfile
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ import numpy as np
 
 from jaxrec.core.checkpoint import Checkpoints
 from jaxrec.core.config import CONFIG_FILE
-from jaxrec.models import config_from, model_module, serving_module
+from jaxrec.models import config_of_run, model_module, serving_module
 from jaxrec.serve.backbone import LENGTHS, from_model
 from jaxrec.serve.ids import ItemIds
 from jaxrec.serve.recommender import Recommender
@@ -60,7 +59,7 @@ def load(
     config = read_config(path)
     ids = _read_ids(path / IDS_FILE)
     module = model_module(config["model"]["name"])
-    cfg = config_from(module.__name__.rpartition(".")[2], _fields(config), len(ids))
+    cfg = config_of_run(config, len(ids))
     abstract = jax.eval_shape(lambda: module.init(jax.random.key(0), cfg))
     checkpoints = Checkpoints(path)
     try:
@@ -89,15 +88,6 @@ def read_config(workdir: str | os.PathLike[str]) -> dict[str, Any]:
     if not isinstance(config, dict) or "name" not in (config.get("model") or {}):
         raise ValueError(f"{path}: config.model.name is missing")
     return config
-
-
-def _fields(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The model's section, with what training derives from another section."""
-    fields = dict(config["model"])
-    shards = (config.get("parallel") or {}).get("model", 1)
-    if shards > 1:  # The table was rounded up to be split over devices.
-        fields["table_multiple"] = shards
-    return fields
 
 
 def _check_is_run(path: Path) -> None:

@@ -6,7 +6,7 @@ to the released code (yueqirex/LRURec), complex and batch-major as there, in num
 Every part of the network returns its output and a function from the gradient of the
 output to that of the input, which also writes the gradients of parameters into a dict.
 Gradients of complex numbers are dL/dRe + i dL/dIm, as torch keeps them.
-`test_interop.py` compares them with differences of the loss.
+`test_interop_lrurec.py` compares them with differences of the loss.
 """
 
 import math
@@ -106,13 +106,13 @@ def logits(state: State, ids: np.ndarray, *, parallel: bool = False) -> np.ndarr
 
 def loss(state: State, ids: np.ndarray, labels: np.ndarray) -> float:
     """Mean cross-entropy over all columns at the positions whose label is not 0."""
-    return _cross_entropy(logits(state, ids), labels)[0]
+    return cross_entropy(logits(state, ids), labels)[0]
 
 
 def gradients(state: State, ids: np.ndarray, labels: np.ndarray) -> State:
     """Gradient of `loss` by name, dL/dRe + i dL/dIm for complex parameters."""
     scores, back = _forward(wide(state), ids, False)
-    return back(_cross_entropy(scores, labels)[1])
+    return back(cross_entropy(scores, labels)[1])
 
 
 def decayed(name: str) -> bool:
@@ -150,7 +150,7 @@ def adamw_step(
 
 def _forward(state, ids, parallel):
     table, length = state["embedding.token.weight"], ids.shape[1]
-    x, back = _layer_norm(state, "embedding.layer_norm", table[ids])
+    x, back = layer_norm(state, "embedding.layer_norm", table[ids])
     backs = [back]
     mask = (ids > 0).astype(np.float64)
     if parallel:
@@ -177,7 +177,8 @@ def _forward(state, ids, parallel):
     return x @ table.T + state["model.bias"], backward
 
 
-def _cross_entropy(scores, labels):
+def cross_entropy(scores, labels):
+    """Mean over the labels that are not 0, and its gradient by score."""
     weights = (labels != 0) / np.sum(labels != 0)
     exp = np.exp(scores - scores.max(-1, keepdims=True))
     probability = exp / exp.sum(-1, keepdims=True)
@@ -192,11 +193,11 @@ def _lru(i, mask, parallel):
     def apply(state, x) -> tuple[np.ndarray, Back]:
         nu, theta, gain = np.exp(state[f"{lru}.params_log"])
         lam = np.exp(-nu + 1j * theta)
-        v, back_in = _linear(state, f"{lru}.in_proj", x)
+        v, back_in = linear(state, f"{lru}.in_proj", x)
         u = gain * v
         h = (doubling if parallel else step_loop)(lam, u, mask)
-        y, back_out = _linear(state, f"{lru}.out_proj", h)
-        z, back_norm = _layer_norm(state, f"{lru}.layer_norm", y.real + x)
+        y, back_out = linear(state, f"{lru}.out_proj", h)
+        z, back_norm = layer_norm(state, f"{lru}.layer_norm", y.real + x)
 
         def back(g, grads):
             d_sum = back_norm(g, grads)
@@ -223,10 +224,10 @@ def _feed_forward(i):
     ffn = f"model.lru_blocks.{i}.feed_forward"
 
     def apply(state, z) -> tuple[np.ndarray, Back]:
-        wide_z, back_1 = _linear(state, f"{ffn}.w_1", z)
+        wide_z, back_1 = linear(state, f"{ffn}.w_1", z)
         below = 0.5 * (1 + np.vectorize(math.erf)(wide_z / math.sqrt(2)))  # P(N < z)
-        f, back_2 = _linear(state, f"{ffn}.w_2", wide_z * below)
-        out, back_norm = _layer_norm(state, f"{ffn}.layer_norm", f + z)
+        f, back_2 = linear(state, f"{ffn}.w_2", wide_z * below)
+        out, back_norm = layer_norm(state, f"{ffn}.layer_norm", f + z)
 
         def back(g, grads):
             d_sum = back_norm(g, grads)
@@ -239,7 +240,8 @@ def _feed_forward(i):
     return apply
 
 
-def _linear(state, name, x) -> tuple[np.ndarray, Back]:
+def linear(state, name, x) -> tuple[np.ndarray, Back]:
+    """The linear map under `name`, and its gradient."""
     weight = state[f"{name}.weight"]
 
     def back(g, grads):
@@ -250,17 +252,20 @@ def _linear(state, name, x) -> tuple[np.ndarray, Back]:
     return x @ weight.T + state[f"{name}.bias"], back
 
 
-def _layer_norm(state, name, x) -> tuple[np.ndarray, Back]:
-    scale = state[f"{name}.weight"]
+def layer_norm(
+    state, name, x, epsilon=1e-5, scale_name="weight", shift_name="bias"
+) -> tuple[np.ndarray, Back]:
+    """LayerNorm under `name`, and its gradient."""
+    scale = state[f"{name}.{scale_name}"]
     centred = x - x.mean(-1, keepdims=True)
-    deviation = np.sqrt((centred**2).mean(-1, keepdims=True) + 1e-5)
+    deviation = np.sqrt((centred**2).mean(-1, keepdims=True) + epsilon)
     unit = centred / deviation
 
     def back(g, grads):
-        grads[f"{name}.weight"] = np.sum(g * unit, (0, 1))
-        grads[f"{name}.bias"] = g.sum((0, 1))
+        grads[f"{name}.{scale_name}"] = np.sum(g * unit, (0, 1))
+        grads[f"{name}.{shift_name}"] = g.sum((0, 1))
         g = g * scale
         along = unit * (g * unit).mean(-1, keepdims=True)
         return (g - g.mean(-1, keepdims=True) - along) / deviation
 
-    return unit * scale + state[f"{name}.bias"], back
+    return unit * scale + state[f"{name}.{shift_name}"], back

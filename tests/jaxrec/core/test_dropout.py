@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxrec.core.dropout import dropout, row_keys
+from jaxrec.core.dropout import dropout, dropout_rows, row_keys
 
 TIME, DIM = 50, 64
 ones_dropout = jax.jit(
@@ -106,3 +106,30 @@ def test_rates_outside_are_refused(rate):
 def test_width_must_hold_whole_words():
     with pytest.raises(ValueError, match="width must be a multiple of 4, got 6"):
         dropout(jnp.ones((2, 1, 6)), 0.5, keys_of([0]), 0)
+
+
+@pytest.mark.parametrize("shape", [(50, 64), (2, 33, 7), (3,)])
+def test_batch_major_masks_belong_to_rows_of_any_shape(shape):
+    drop = jax.jit(lambda keys: dropout_rows(jnp.ones((40, *shape)), 0.25, keys, 3))
+    whole = np.asarray(drop(keys_of(range(40))))
+    assert whole.shape == (40, *shape)
+    assert set(np.unique(whole)) == {0.0, np.float32(256 / 192)}
+    bound = 5 * math.sqrt(0.25 * 0.75 / whole.size)
+    assert abs((whole != 0).mean() - 0.75) < bound
+    turned = np.asarray(drop(keys_of(range(40))[::-1]))
+    np.testing.assert_array_equal(turned, whole[::-1])
+
+
+def test_both_layouts_have_the_same_masks():
+    x = np.ones((5, 3, 8), np.float32)
+    major = dropout(x, 0.5, keys_of(range(3)), 2)
+    rows = dropout_rows(x.swapaxes(0, 1), 0.5, keys_of(range(3)), 2)
+    np.testing.assert_array_equal(rows, np.swapaxes(major, 0, 1))
+
+
+def test_batch_major_off_and_out_of_range():
+    x = jnp.ones((2, 3))
+    assert dropout_rows(x, 0.5, None, 0) is x
+    assert dropout_rows(x, 0.0, keys_of([0, 1]), 0) is x
+    with pytest.raises(ValueError, match="dropout rate: want 0 <= rate < 1, got 1.0"):
+        dropout_rows(x, 1.0, keys_of([0, 1]), 0)

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from jaxrec import models
-from jaxrec.models import lru, lru_serving
+from jaxrec.models import lru, lru_serving, sar
 
 
 def test_names_are_backbones_without_companions():
@@ -16,7 +16,7 @@ def test_names_are_backbones_without_companions():
 @pytest.mark.parametrize("name", models.names())
 def test_every_backbone_has_the_common_functions(name):
     module = models.model_module(name)
-    wanted = ("init", "encode", "score", "head", "start", "step", "prefill")
+    wanted = ("init", "encode", "score", "head", "start", "step", "prefill", "decayed")
     assert [n for n in wanted if not callable(getattr(module, n, None))] == []
     cfg = models.config_from(name, {}, items=10)
     assert cfg.items == 10
@@ -65,3 +65,47 @@ def test_config_from_a_section():
 def test_config_section_with_an_error(section, message):
     with pytest.raises(ValueError, match=message):
         models.config_from("lru", section, 7)
+
+
+def run_config(name, length=12, **fields):
+    return {"model": {"name": name, **fields}, "batch": {"length": length}}
+
+
+def test_a_run_gives_positions_and_shards():
+    cfg = models.config_of_run(run_config("sar") | {"parallel": {"model": 4}}, 7)
+    assert (cfg.items, cfg.length, cfg.table_multiple) == (7, 12, 4)
+    cfg = models.config_of_run(run_config("lru") | {"parallel": {"model": 1}}, 7)
+    assert (cfg.items, cfg.table_multiple) == (7, 1)
+    assert models.config_of_run({"model": {"name": "lru"}}, 7).items == 7
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (run_config("sar") | {"batch": {}}, r"config\.batch\.length is missing"),
+        (
+            {"model": {"name": "sar", "length": 9}, "batch": {"length": 12}},
+            r"model\.length: 9 is not a setting; .* config\.batch\.length",
+        ),
+        (run_config("sar", users=3), r"model\.users: 3 is not a setting; batches"),
+    ],
+)
+def test_what_other_sections_decide_is_no_setting(config, message):
+    with pytest.raises(ValueError, match=message):
+        models.config_of_run(config, 7)
+
+
+def test_what_a_backbone_says_of_itself():
+    ar = models.config_from("sar", {}, 7)
+    ae = dataclasses.replace(ar, causal=False)
+    assert models.window_of(sar, ar) == 50 and models.window_of(sar, ae) == 49
+    assert models.window_of(lru, lru.LRUConfig(7)) is None
+    assert models.mask_token_of(sar, ae) == 8
+    assert models.mask_token_of(sar, ar) is None
+    assert models.mask_token_of(lru, lru.LRUConfig(7)) is None
+
+
+def test_whether_anything_is_dropped():
+    none = lru.LRUConfig(7, dropout=0.0, dropout_lru=0.0)
+    assert not models.drops(none)
+    assert models.drops(dataclasses.replace(none, dropout_lru=0.1))

@@ -234,11 +234,17 @@ def test_params_do_not_share_memory_with_the_state():
         (lambda s: s.update({"head.weight": np.zeros(3)}), "unknown names: head.weigh"),
         (
             lambda s: s.update({"embedding.token.weight": np.zeros(28)}),
-            r"embedding.token.weight: want shape \(items \+ 1, dim\), got \(28,\)",
+            r"embedding.token.weight: want shape \(rows, dim\), got \(28,\)",
         ),
         (
             lambda s: s.update({"old.embedding.token.weight": np.zeros((7, 4))}),
             "want exactly one name that ends in 'embedding.token.weight'",
+        ),
+        (
+            lambda s: s.update(
+                {f"net.{name}": s.pop(name) for name in list(s) if "norm" not in name}
+            ),
+            "unknown names: embedding.layer_norm.* do not begin with 'net.'",
         ),
         (lambda s: s.clear(), "want exactly one name that ends in"),
         (lambda s: s.update({"optimizer": {}}), "'optimizer'] is itself a mapping"),

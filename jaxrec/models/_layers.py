@@ -1,0 +1,131 @@
+"""Layers that several backbones have, as functions of their parameters."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxrec.core.attention import attend, attention_mask
+
+Params = dict[str, Any]
+
+
+def layer_norm(params: Params, x: jax.Array, epsilon: float = 1e-5) -> jax.Array:
+    """LayerNorm over the last axis in the dtype of its scale: float32."""
+    x = x.astype(params["scale"].dtype)
+    centred = x - x.mean(-1, keepdims=True)
+    variance = (centred * centred).mean(-1, keepdims=True)
+    return (
+        centred * jax.lax.rsqrt(variance + epsilon) * params["scale"] + params["bias"]
+    )
+
+
+def linear(params: Params, x: jax.Array, dtype: jnp.dtype) -> jax.Array:
+    """x W + b for x (..., i) and a kernel (i, o), computed and returned in `dtype`."""
+    y = jnp.einsum("...i,io->...o", x.astype(dtype), params["kernel"].astype(dtype))
+    return y + params["bias"].astype(dtype)
+
+
+def rows_at(x: jax.Array, at: jax.Array | None) -> jax.Array:
+    """Slots `at` (b, m) of x (b, t, ...), or all of it for `None`."""
+    if at is None:
+        return x
+    return jnp.take_along_axis(x, at.reshape(*at.shape, *[1] * (x.ndim - 2)), 1)
+
+
+def self_attention(
+    block: Params,
+    x: jax.Array,
+    mask: jax.Array,
+    heads: int,
+    dtype: jnp.dtype,
+    *,
+    at: jax.Array | None = None,
+    rate: float = 0.0,
+    keys: jax.Array | None = None,
+    salt: int = 0,
+) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    """Multi-head attention of a sequence to itself, up to and with the output map.
+
+    Args:
+      block: has the maps "query", "key", "value" and "out".
+      x: (b, t, d).
+      mask: (b or 1, h or 1, m, t), see `jaxrec.core.attention.attention_mask`.
+      heads: number h of heads, which divides d.
+      dtype: of the products.
+      at: (b, m) slots of the queries; `None` for all t.
+      rate: dropout of the probabilities.
+      keys: (b,) typed dropout keys, or `None`.
+      salt: of this place.
+
+    Returns:
+      `(y, (keys, values))`: outputs (b, m, d) and what a cache keeps, each (b, t, d).
+    """
+    if at is None:
+        q, k, v = projected(block, ("query", "key", "value"), x, dtype)
+    else:
+        q = linear(block["query"], rows_at(x, at), dtype)
+        k, v = projected(block, ("key", "value"), x, dtype)
+    y = attend(
+        *(split_heads(a, heads) for a in (q, k, v)),
+        mask,
+        rate=rate,
+        dropout_keys=keys,
+        salt=salt,
+    )
+    return linear(block["out"], y.reshape(q.shape), dtype), (k, v)
+
+
+def sequence_mask(
+    ids: jax.Array,
+    segments: jax.Array | None,
+    at: jax.Array | None,
+    causal: bool,
+    windows: Sequence[int] = (),
+) -> jax.Array:
+    """The mask for ids (b, t), padded or packed, and the queries of slots `at`."""
+    slots = jnp.arange(ids.shape[1])[None]
+    return attention_mask(
+        slots if at is None else at,
+        slots,
+        causal=causal,
+        real=ids != 0,
+        segments=None if segments is None else (rows_at(segments, at), segments),
+        windows=windows,
+    )
+
+
+def check_length(ids: jax.Array, length: int) -> None:
+    """Raises ValueError for rows that are longer than a model's positions."""
+    if ids.shape[1] > length:
+        raise ValueError(
+            f"ids: rows of {ids.shape[1]} slots, but the model has {length} positions"
+        )
+
+
+def projected(
+    block: Params, names: Sequence[str], x: jax.Array, dtype: jnp.dtype
+) -> list[jax.Array]:
+    """Several linear maps of the same x (b, t, d) as one product."""
+    joined = {
+        part: jnp.concatenate([block[name][part] for name in names], -1)
+        for part in ("kernel", "bias")
+    }
+    return jnp.split(linear(joined, x, dtype), len(names), axis=-1)
+
+
+def split_heads(x: jax.Array, heads: int) -> jax.Array:
+    """(b, t, d) as (b, t, h, d / h)."""
+    return x.reshape(*x.shape[:-1], heads, -1)
+
+
+def scores_of(
+    hidden: jax.Array, head: tuple[jax.Array, jax.Array], columns: int
+) -> jax.Array:
+    """Scores (..., columns) of outputs (..., d) under a table and a bias."""
+    table, bias = head
+    scores = jnp.einsum(
+        "...d,vd->...v", hidden, table, preferred_element_type=hidden.dtype
+    )
+    return (scores + bias)[..., :columns]

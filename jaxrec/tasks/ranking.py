@@ -1,0 +1,237 @@
+"""What the tasks share: a backbone, a loss by name, and full-ranking evaluation."""
+
+import dataclasses
+import functools
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from jaxrec.core import parallel
+from jaxrec.core.config import nearest
+from jaxrec.core.dropout import row_keys
+from jaxrec.core.row_blocks import CACHED_POSITIONS, blocks_for, map_blocks
+from jaxrec.data.batches import Batches
+from jaxrec.data.splits import Cases, Split
+from jaxrec.eval.floors import popularity_counts
+from jaxrec.eval.metrics import Ranks
+from jaxrec.eval.protocol import part_of
+from jaxrec.eval.ranking import rank_cases
+from jaxrec.eval.sampled import sampled_ranks
+from jaxrec.losses.sampled import sampled_softmax, uniform_negatives_ce
+from jaxrec.losses.softmax import linear_softmax_ce
+from jaxrec.models import config_of_run, drops, model_module, window_of
+
+_LOSSES = ("softmax", "sampled_softmax", "uniform_negatives")
+
+_CHUNK = 512  # positions per block where the loss does not choose by itself
+
+
+class RankingTask:
+    """What tasks that rank the catalogue share: model, losses and evaluation.
+
+    A task adds `make_batches` and `outputs`. The model is a backbone module, of which
+    nothing is asked but what `jaxrec.models` describes.
+
+    Args:
+      config: the whole configuration.
+      split: the data.
+      mesh: devices, over which rows of a batch and, if asked, the item table are split.
+
+    Raises:
+      ValueError: unknown loss, or a batch that cannot be split.
+    """
+
+    rules: parallel.Rules = (
+        ("embedding/table", P("model", None)),
+        ("item_bias", P("model")),
+    )
+
+    def __init__(
+        self, config: Mapping[str, Any], split: Split, mesh: jax.sharding.Mesh
+    ):
+        self.config, self.split, self.mesh = config, split, mesh
+        if config["loss"]["name"] not in _LOSSES:
+            name = config["loss"]["name"]
+            raise ValueError(
+                f"loss.name: {name!r} is unknown, nearest is "
+                f"{nearest(name, _LOSSES)!r}; known are {', '.join(_LOSSES)}"
+            )
+        for part in ("valid", "test"):
+            part_of(split, part)
+        self.model = model_module(config["model"]["name"])
+        self.cfg = config_of_run(config, split.sequences.items)
+        self.batches = self.make_batches()
+        self.batch = self.batches
+        self._counts = None
+        negatives = config["loss"]["negatives"]
+        if negatives not in ("popularity", "uniform"):
+            raise ValueError(
+                f"loss.negatives: want popularity or uniform, got {negatives!r}"
+            )
+        if negatives == "popularity" and config["loss"]["name"] == "sampled_softmax":
+            self._counts = popularity_counts(split)
+
+    def init(self, key: jax.Array):
+        return self.model.init(key, self.cfg)
+
+    def decayed(self, path: tuple[str, ...]) -> bool:
+        return self.model.decayed(path)
+
+    def examples(self, batch: Mapping[str, np.ndarray]) -> int:
+        """Targets in a batch."""
+        return int(np.count_nonzero(batch["labels"]))
+
+    @property
+    def row_multiple(self) -> int:
+        """What the rows of a batch are a multiple of."""
+        return parallel.row_multiple(self.mesh, self.config["parallel"]["micro"])
+
+    def make_batches(self) -> Batches:
+        """The training batches."""
+        raise NotImplementedError
+
+    def outputs(self, params, batch, keys) -> jax.Array:
+        """Outputs (..., d) of the model that go with batch["labels"], any axes.
+
+        `keys` are one dropout key per row, or None where nothing is dropped.
+        """
+        raise NotImplementedError
+
+    def loss(self, params, batch, key: jax.Array) -> parallel.Sums:
+        """Summed cross-entropy of all targets in the rows of `batch`; their count."""
+        keys = row_keys(key, batch["row"]) if drops(self.cfg) else None
+        hidden = self.outputs(params, batch, keys)
+        table, bias = self.model.head(params, self.cfg)
+        flat = hidden.reshape(-1, hidden.shape[-1]).astype(self.cfg.compute_dtype)
+        labels = batch["labels"].reshape(-1)
+        weights = (labels > 0).astype(jnp.float32)
+        loss = self._loss(flat, table, bias, labels, weights, key, batch["row"])
+        return {"loss": (loss, weights.sum())}
+
+    def _loss(self, hidden, table, bias, labels, weights, key, rows):
+        options = self.config["loss"]
+        chunk = options["chunk"]
+        if not chunk and (options["name"] != "softmax" or self.mesh.shape["model"] > 1):
+            chunk = _CHUNK
+        inputs = (hidden, table, bias, labels, weights)
+        if options["name"] == "softmax":
+            return linear_softmax_ce(*inputs, chunk, options["catalogue_chunk"])
+        # Negatives are shared per block of positions: tie them to the first row.
+        key = jax.random.fold_in(jax.random.fold_in(key, 1 << 20), rows[0])
+        sample = {
+            "items": self.cfg.items,
+            "samples": options["samples"],
+            "chunk": chunk,
+        }
+        if options["name"] == "uniform_negatives":
+            return uniform_negatives_ce(*inputs, key, **sample)
+        return sampled_softmax(*inputs, key, counts=self._counts, **sample)
+
+    def rank(self, params, part: str) -> Ranks:
+        """Where the targets of a part stand among all items, one rank per case."""
+        options = self.config["eval"]
+        return rank_cases(
+            params,
+            self.evaluated,
+            part,
+            **self._functions,
+            ties=options["ties"],
+            mask=options["mask"],
+            repeat_targets=options["repeat_targets"],
+        )
+
+    def evaluate(self, params, part: str) -> dict[str, float]:
+        """Recall, NDCG and MRR with standard errors, over the users of a part.
+
+        With eval.sampled_negatives = n also the sampled figures, as "sampled<n>/...".
+        """
+        metrics = self.rank(params, part).summary()
+        negatives = self.config["eval"]["sampled_negatives"]
+        if negatives:
+            ranks = sampled_ranks(
+                params,
+                self.evaluated,
+                part,
+                **self._functions,
+                negatives=negatives,
+                seed=self.config["seed"],
+            )
+            metrics |= ranks.summary()
+        return metrics
+
+    @functools.cached_property
+    def _functions(self) -> dict[str, Any]:
+        """How the model ranks, the same objects at every call (they keep compiled
+        code)."""
+
+        on_cpu = self.mesh.devices.flat[0].platform == "cpu"
+
+        def last_hidden(params, ids):
+            def of(rows):
+                return self.model.prefill(params, self.cfg, rows)[1]
+
+            blocks = blocks_for(*ids.shape, CACHED_POSITIONS) if on_cpu else 1
+            return map_blocks(of, blocks, ids)
+
+        return {
+            "hidden_fn": jax.jit(last_hidden),
+            "table_fn": lambda params: self.model.head(params, self.cfg),
+            "window": self.window,
+            "batch": self.config["eval"]["batch"],
+            "sharding": NamedSharding(self.mesh, P("data")),
+        }
+
+    @property
+    def window(self) -> int:
+        """How many of the last events evaluation shows the model."""
+        return window_of(self.model, self.cfg) or self.batches.length
+
+    @functools.cached_property
+    def evaluated(self) -> Split:
+        """The split with at most eval.max_users targets a part, drawn by the seed."""
+        most = self.config["eval"]["max_users"]
+        if not most:
+            return self.split
+        rng = np.random.default_rng(self.config["seed"])
+
+        def drawn(cases):
+            some = np.sort(rng.permutation(len(cases))[:most])
+            return Cases(cases.user[some], cases.position[some])
+
+        valid, test = drawn(self.split.valid), drawn(self.split.test)
+        return dataclasses.replace(self.split, valid=valid, test=test)
+
+    def protocol(self) -> str:
+        """The evaluation protocol in one line, to stand beside every figure."""
+        options = self.config["eval"]
+        split = self.config["data"].get("split", "leave_one_out").replace("_", "-")
+        masked = {
+            "window": f"items of the last {self.window} events masked",
+            "all": "all items of the history masked",
+            "none": "history not masked",
+        }[options["mask"]]
+        return (
+            f"{self.split.sequences.name}, {split}, full ranking of "
+            f"{self.split.sequences.items} items, {masked}, ties {options['ties']}"
+        )
+
+    def describe(self) -> str:
+        """What the run is made of, in a few lines."""
+        data, batches = self.split.sequences, self.batches
+        kind = self.mesh.devices.flat[0].device_kind
+        return "\n".join(
+            [
+                f"{data.name}: {data.users} users, {data.items} items, "
+                f"{data.events} events; {len(self.split.valid)} validation and "
+                f"{len(self.split.test)} test targets",
+                f"batches: {self.config['batch']['size']} windows in "
+                f"{batches.rows} rows x {batches.length} slots, "
+                f"{batches.fill:.0%} filled, {batches.steps_per_epoch} per epoch",
+                f"devices: {dict(self.mesh.shape)} x {kind}",
+            ]
+        )

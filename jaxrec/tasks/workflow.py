@@ -1,0 +1,133 @@
+"""The whole job of a task: data, training, test table, and what a run leaves behind."""
+
+import json
+import zlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from absl import logging
+
+import jaxrec.data
+from jaxrec.core import parallel
+from jaxrec.core.config import CONFIG_FILE, check_same_run
+from jaxrec.core.environment import write_environment
+from jaxrec.core.train import fit
+from jaxrec.data.splits import Split
+from jaxrec.eval.report import baselines, format_results
+from jaxrec.tasks.ranking import RankingTask
+
+# A run may go on with other values of these; all else makes it another run.
+MAY_DIFFER = (
+    "train.steps",
+    "train.log_every",
+    "train.save_every",
+    "train.patience",
+    "eval",
+    "parallel",
+    "data.path",
+    "data.cache",
+)
+
+
+def run_task(
+    make_task: Callable[..., RankingTask], config: Mapping[str, Any], workdir: str
+) -> dict[str, float]:
+    """Trains and tests one backbone on one data set.
+
+    Args:
+      make_task: from (config, split, mesh) to the task.
+      config: the whole configuration.
+      workdir: gets config.json, environment.json, ids.npz, metrics, checkpoints,
+        results.txt (the table) and test.json (every figure with its standard error).
+        A workdir with an unfinished run of the same config is resumed.
+
+    Returns:
+      The step of the best parameters; their Recall@10 and NDCG@10 on the test targets,
+      and those of the floors and of the ceiling, as fractions.
+
+    Raises:
+      ValueError: a config value that is unknown or impossible, or a workdir that holds
+        another run.
+    """
+    path = Path(workdir)
+    if path.exists() and not path.is_dir():
+        raise ValueError(f"--workdir={path} is a file, not a directory")
+    split = jaxrec.data.load(config["data"])
+    mesh = parallel.make_mesh(config["parallel"]["model"])
+    task = make_task(config, split, mesh)
+    logging.info("%s", task.describe())
+    _claim(path, config, split)
+    fitted = fit(task, config, mesh, path)
+    name = config["model"]["name"]
+    rows = {
+        name: task.evaluate(fitted.params, "test"),
+        **baselines(config, task.evaluated, "test"),
+    }
+    table = format_results(rows)
+    logging.info(
+        "Test, best step %d, %s, ± is one standard error over users%s:\n%s",
+        fitted.best_step,
+        task.protocol(),
+        ", (share of the ceiling)" if "ceiling" in rows else "",
+        table,
+    )
+    logging.info("Results, learning curve and checkpoints are in %s", path)
+    if jax.process_index() == 0:
+        (path / "results.txt").write_text(f"{task.protocol()}\n{table}\n")
+        (path / "test.json").write_text(json.dumps(rows, indent=1) + "\n")
+    summary = {"best_step": fitted.best_step}
+    for row, figures in rows.items():
+        for key in ("recall@10", "ndcg@10"):
+            summary[f"test/{key}" if row == name else f"{row}/{key}"] = figures[key]
+    return summary
+
+
+def _claim(path: Path, config: Mapping[str, Any], split: Split) -> None:
+    """Makes `path` the directory of this run, or checks that it is already.
+
+    A directory in which nothing was ever saved belongs to nobody: a start that failed
+    does not stand in the way of the corrected one.
+
+    Raises:
+      ValueError: it holds a run with another configuration, or on other data.
+    """
+    if jax.process_count() > 1 and jax.process_index() > 0:
+        return
+    fingerprint = _fingerprint(split)
+    if any(path.glob("checkpoints/*/[0-9]*")):
+        check_same_run(config, path, MAY_DIFFER)
+        with np.load(path / "ids.npz") as saved:
+            if saved["fingerprint"] != fingerprint:
+                raise ValueError(
+                    f"the data of {split.sequences.name!r} have changed since the run "
+                    f"in {path} began: use another --workdir, or the data it had"
+                )
+    else:
+        (path / CONFIG_FILE).unlink(missing_ok=True)
+        check_same_run(config, path, MAY_DIFFER)
+        save_ids(split.sequences, path, fingerprint)
+    write_environment(path)
+
+
+def _fingerprint(split: Split) -> str:
+    """A checksum of everything that training and serving take from the data."""
+    sequences, total = split.sequences, 0
+    for array in (sequences.values, sequences.offsets, split.train_end):
+        total = zlib.crc32(np.ascontiguousarray(array), total)
+    for ids in (sequences.user_ids, sequences.item_ids):
+        total = zlib.crc32("\0".join(ids.tolist()).encode(), total)
+    return f"{total:08x}"
+
+
+def save_ids(sequences, workdir: Path, fingerprint: str) -> None:
+    """Writes ids.npz: the raw ids and titles that the server answers in."""
+    arrays = {"user_ids": sequences.user_ids, "item_ids": sequences.item_ids}
+    arrays["fingerprint"] = np.array(fingerprint)
+    if sequences.titles is not None:
+        arrays["titles"] = sequences.titles
+    partial = workdir / "ids.tmp.npz"
+    np.savez_compressed(partial, **arrays)
+    partial.replace(workdir / "ids.npz")
