@@ -258,7 +258,9 @@ class Checkpoints:
             if not problem:
                 tree = jax.tree.structure(abstract).unflatten(leaves.values())
                 return Restored(step, tree, record["progress"])
-            logging.warning("Checkpoint %s is damaged: %s", path, problem)
+            logging.warning(
+                "Checkpoint %s is damaged and passed over: %s", path, _short(problem)
+            )
             problems.append(f"\n  {path}: {problem}")
         if problems:
             raise CheckpointDamagedError(
@@ -329,3 +331,8 @@ def _make_room(root: Path, step: int, leaves: Mapping[str, Any]) -> None:
     if free < needed:
         raise OSError(f"it needs {needed:,} bytes, the file system has {free:,}")
     step_directories.set_aside(root, step)
+
+
+def _short(problem: str) -> str:
+    """The beginning of a message: those of storage libraries go on for pages."""
+    return problem if len(problem) <= 200 else f"{problem[:200]}..."

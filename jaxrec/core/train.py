@@ -10,7 +10,7 @@ the same bits as one that was not (on a CPU; accelerators add up in their own or
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -87,7 +87,8 @@ def fit(
 
     Raises:
       NonFiniteLossError: naming the step; nothing of that step is saved.
-      Stopped: after SIGTERM, exit status 143, with the state saved.
+      Stopped: after SIGTERM (exit status 143) or Ctrl-C (130), with the state saved; a
+        second Ctrl-C interrupts at once.
       CheckpointSaveError: the last state of the run could not be saved.
       ValueError: the workdir holds a run of another architecture.
     """
@@ -122,7 +123,7 @@ class _Run:
         state, step, finished = self._restore()
         if not finished:
             self.line = ProgressLine(step, self.options["steps"])
-            with _Sigterm() as stop:
+            with _Signals() as stop:
                 state, step = self._loop(state, step, stop)
         self._plot()
         restored = self.checkpoints.restore_best(self._abstract(state["params"]))
@@ -219,7 +220,7 @@ class _Run:
                 logging.warning(
                     "Stopped at step %d, state saved; the same command goes on", step
                 )
-                raise Stopped(128 + signal.SIGTERM)
+                raise Stopped(128 + (stop.received or signal.SIGTERM))
             if early:
                 break
         return state, step
@@ -327,30 +328,38 @@ def prefetched(
             yield batch
 
 
-class _Sigterm:
-    """Notes SIGTERM instead of dying; all processes of a run agree when to stop."""
+class _Signals:
+    """Notes SIGTERM and Ctrl-C instead of dying; all processes agree when to stop.
+
+    Attributes:
+      received: the signal of this process, if any.
+    """
 
     def __enter__(self):
-        self._flag = False
-        self._before: Callable | int | None = None
+        self.received: int | None = None
+        self._before: dict[int, Any] = {}
         if threading.current_thread() is threading.main_thread():
-            self._before = signal.signal(signal.SIGTERM, self._note)
+            for number in (signal.SIGTERM, signal.SIGINT):
+                self._before[number] = signal.signal(number, self._note)
         return self
 
     def __exit__(self, *_):
-        if self._before is not None:
-            signal.signal(signal.SIGTERM, self._before)
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
 
-    def _note(self, *_):
-        self._flag = True
+    def _note(self, number, _):
+        self.received = number
+        if number == signal.SIGINT:  # The next one shall not wait for anything.
+            signal.signal(number, self._before[number])
+            logging.warning("Saving after this step; Ctrl-C again stops at once")
 
     def asked(self, step: int, every: int) -> bool:
         """Whether to stop after this step (asked of all processes every few steps)."""
         if jax.process_count() == 1:
-            return self._flag
+            return self.received is not None
         if step % every:
             return False
         from jax.experimental import multihost_utils
 
-        flags = multihost_utils.process_allgather(np.asarray(self._flag))
+        flags = multihost_utils.process_allgather(np.asarray(self.received is not None))
         return bool(np.any(flags))

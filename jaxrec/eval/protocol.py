@@ -38,7 +38,7 @@ def mask_window(mask: str, window: int | None) -> int | None:
     Raises:
         ValueError: `mask` is unknown, or "window" has no window of at least 1.
     """
-    check_choice("mask", mask, MASKS)
+    check_choice("eval.mask", mask, MASKS)
     if mask == "window":
         if window is None or window < 1:
             raise ValueError(f"mask='window' needs a window of 1 or more, got {window}")

@@ -98,6 +98,7 @@ def _claim(path: Path, config: Mapping[str, Any], split: Split) -> None:
         return
     fingerprint = _fingerprint(split)
     if any(path.glob("checkpoints/*/[0-9]*")):
+        _check_steps(path, config["train"]["steps"], config["optim"]["schedule"])
         check_same_run(config, path, MAY_DIFFER)
         with np.load(path / "ids.npz") as saved:
             if saved["fingerprint"] != fingerprint:
@@ -110,6 +111,32 @@ def _claim(path: Path, config: Mapping[str, Any], split: Split) -> None:
         check_same_run(config, path, MAY_DIFFER)
         save_ids(split.sequences, path, fingerprint)
     write_environment(path)
+
+
+def _check_steps(path: Path, steps: int, schedule: str) -> None:
+    """Says what another number of steps does to a run that has begun.
+
+    Raises:
+      ValueError: it is fewer than the run has trained.
+    """
+    trained = max(
+        (int(p.name) for p in path.glob("checkpoints/last/*") if p.name.isdigit()),
+        default=0,
+    )
+    if steps < trained:
+        raise ValueError(
+            f"train.steps={steps}: the run in {path} has trained {trained} steps "
+            "already; use another --workdir"
+        )
+    file = path / CONFIG_FILE
+    planned = json.loads(file.read_text())["train"]["steps"] if file.exists() else steps
+    if steps != planned and schedule != "constant":
+        logging.warning(
+            "train.steps was %d, now %d: the %s schedule of the learning rate was made "
+            "for the former, so this is not the run that %d steps from the beginning "
+            "would have been",
+            *(planned, steps, schedule, steps),
+        )
 
 
 def _fingerprint(split: Split) -> str:

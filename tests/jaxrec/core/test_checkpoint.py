@@ -135,8 +135,8 @@ def test_best_and_last_are_apart(checkpoints, tmp_path, caplog):
     shutil.copytree(root / "best/3", root / "last/6")
     assert checkpoints.restore_last(abstract(make_state(0))).step == 5
     assert warnings_in(caplog) == [
-        f"Checkpoint {root}/last/6 is damaged: ValueError: it is a 'best' checkpoint "
-        "of step 3, not 'last' of step 6"
+        f"Checkpoint {root}/last/6 is damaged and passed over: ValueError: it is a "
+        "'best' checkpoint of step 3, not 'last' of step 6"
     ]
 
 
@@ -196,7 +196,9 @@ def test_any_damaged_file_is_survived(checkpoints, tmp_path, caplog, damage):
         if step == 1:
             fell_back.append(file)
             (warning,) = warnings_in(caplog)
-            assert warning.startswith(f"Checkpoint {directory} is damaged: ")
+            assert warning.startswith(
+                f"Checkpoint {directory} is damaged and passed over: "
+            )
         file.write_bytes(content)
     # Some files can be done without; not the record, nor the one with the values.
     assert directory / "record" / "metadata" in fell_back

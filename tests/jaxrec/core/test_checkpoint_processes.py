@@ -208,7 +208,7 @@ def test_two_processes(tmp_path):
     # Newest two kept and the newest restored; of the halves both take the first step,
     # although one process could read the second; other shardings find the same.
     assert [values for values, _ in found] == [[[2, 3], 3, 1, [1], 3]] * 2
-    assert "last/2 is damaged: process 1 failed" in found[0][1]
-    assert "last/2 is damaged: ValueError: OUT_OF_RANGE" in found[1][1]
+    assert "last/2 is damaged and passed over: process 1 failed" in found[0][1]
+    assert "last/2 is damaged and passed over: ValueError: OUT_OF_RANGE" in found[1][1]
     # One process with another number of devices reads what two have written.
     assert run_sharded(tmp_path, processes=1, devices=2)[0][0] == [3]

@@ -76,22 +76,40 @@ def test_a_crashed_run_goes_on_as_if_never_stopped(tmp_path, whole, at):
     assert state(tmp_path) == state(whole)
 
 
-@pytest.mark.parametrize("at", [3, 16])
-def test_sigterm_saves_and_the_same_command_goes_on(tmp_path, whole, at):
-    def terminate(step):
+@pytest.mark.parametrize(
+    ("at", "number"),
+    [(3, signal.SIGTERM), (16, signal.SIGTERM), (16, signal.SIGINT)],
+)
+def test_a_signal_saves_and_the_same_command_goes_on(tmp_path, whole, at, number):
+    def stop(step):
         if step == at:
-            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), number)
 
-    before = signal.getsignal(signal.SIGTERM)
+    before = signal.getsignal(number)
     with pytest.raises(Stopped) as stopped:
-        train(tmp_path, ToyTask(terminate))
-    assert stopped.value.code == 128 + signal.SIGTERM
-    assert signal.getsignal(signal.SIGTERM) == before
+        train(tmp_path, ToyTask(stop))
+    assert stopped.value.code == 128 + number
+    assert signal.getsignal(number) == before
     saved = Checkpoints(tmp_path).last_steps()[-1]
     assert at - 2 <= saved <= at + 1  # Batches are made two steps ahead.
     train(tmp_path)
     assert record(tmp_path) == record(whole)
     assert state(tmp_path) == state(whole)
+
+
+def test_a_second_interrupt_does_not_wait(tmp_path):
+    before = signal.getsignal(signal.SIGINT)
+
+    def interrupt(step):
+        if step == 9:
+            os.kill(os.getpid(), signal.SIGINT)
+            while signal.getsignal(signal.SIGINT) != before:
+                time.sleep(0.01)  # The main thread has not taken it yet.
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path, ToyTask(interrupt))
+    assert signal.getsignal(signal.SIGINT) == before
 
 
 def test_kill_at_any_moment(tmp_path, whole):
