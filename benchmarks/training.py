@@ -41,6 +41,7 @@ CONFIG = {
         "catalogue_chunk": 0,
         "samples": 1000,
         "negatives": "popularity",
+        "mask_hits": False,
     },
     "batch": {
         "size": 128,

@@ -85,6 +85,7 @@ def loss(**overrides) -> dict:
         "catalogue_chunk": 0,  # items at one time; 0 takes all
         "samples": 1000,  # negatives of the sampled losses
         "negatives": "popularity",  # or uniform, of sampled_softmax
+        "mask_hits": False,  # of uniform_negatives: leave out draws of the target
         **overrides,
     }
 

@@ -30,6 +30,8 @@ import numpy as np
 
 from jaxrec.losses.blocks import block_shape, split_positions, sum_dtype
 
+_LEFT_OUT = -1e9
+
 
 def sampled_softmax(
     x: jax.Array,
@@ -96,14 +98,16 @@ def uniform_negatives_ce(
     *,
     items: int,
     samples: int = 100,
+    mask_hits: bool = False,
     chunk: int = 512,
 ) -> jax.Array:
     """Sum over positions of -w log softmax over the target and `samples` negatives.
 
-    What the released LRURec code trains with on XLong (Yue et al., WSDM 2024): each
-    position has its own negatives, drawn uniformly and with replacement from 1..items;
-    they may hit the target, and nothing is corrected. Not an estimate of the full
-    softmax: scores are right up to a shift only.
+    Each position has its own negatives, drawn uniformly and with replacement from
+    1..items, and nothing is corrected. Not an estimate of the full softmax: scores are
+    right up to a shift only. What the released LRURec code trains with on XLong (Yue et
+    al., WSDM 2024), where negatives may hit the target; and, with `mask_hits` and 128
+    samples, the sampled softmax of HSTU (Zhai et al., ICML 2024).
 
     Args:
       x: (n, d), float32 or bfloat16.
@@ -114,6 +118,7 @@ def uniform_negatives_ce(
       key: typed key.
       items: the negatives are drawn from 1..items.
       samples: negatives per position.
+      mask_hits: leave out draws that hit the target. Where all do, the loss is 0.
       chunk: most positions per block; so many times `samples` rows are gathered at
         one time.
 
@@ -132,7 +137,7 @@ def uniform_negatives_ce(
     # One block after the other: drawing takes several arrays of this size.
     drawn = jax.lax.map(draw, jax.random.split(key, blocks))
     nothing = jnp.zeros((blocks, 1), jnp.float32)
-    return _blocked(x, table, bias, labels, weights, drawn, nothing, chunk, False)
+    return _blocked(x, table, bias, labels, weights, drawn, nothing, chunk, mask_hits)
 
 
 def _check_sizes(table, items, samples, chunk):
@@ -200,8 +205,8 @@ def _block_loss(
     )
     scores = scores + row_bias + offset
     if skip_hits:
-        scores = jnp.where(drawn == ys[:, None], -jnp.inf, scores)
-    # Column 0 or a negative is never left out: the inner sum is not empty.
+        # Finite, for a position whose draws are all hits; its exponential is 0.
+        scores = jnp.where(drawn == ys[:, None], _LEFT_OUT, scores)
     normaliser = jnp.logaddexp(target, jax.nn.logsumexp(scores, 1))
     return (ws * (normaliser - target)).sum()
 

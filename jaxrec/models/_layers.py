@@ -11,14 +11,17 @@ from jaxrec.core.attention import attend, attention_mask
 Params = dict[str, Any]
 
 
+def standardised(x: jax.Array, epsilon: float) -> jax.Array:
+    """x less its mean, over its standard deviation: LayerNorm without parameters."""
+    centred = x - x.mean(-1, keepdims=True)
+    variance = (centred * centred).mean(-1, keepdims=True)
+    return centred * jax.lax.rsqrt(variance + epsilon)
+
+
 def layer_norm(params: Params, x: jax.Array, epsilon: float = 1e-5) -> jax.Array:
     """LayerNorm over the last axis in the dtype of its scale: float32."""
     x = x.astype(params["scale"].dtype)
-    centred = x - x.mean(-1, keepdims=True)
-    variance = (centred * centred).mean(-1, keepdims=True)
-    return (
-        centred * jax.lax.rsqrt(variance + epsilon) * params["scale"] + params["bias"]
-    )
+    return standardised(x, epsilon) * params["scale"] + params["bias"]
 
 
 def linear(params: Params, x: jax.Array, dtype: jnp.dtype) -> jax.Array:

@@ -14,7 +14,7 @@ from jaxrec.models._sar_network import (
     encode,
     output,
 )
-from jaxrec.models._windows import last_ids, pushed, question
+from jaxrec.models._windows import anew_where_full, last_ids, pushed, question
 
 if TYPE_CHECKING:
     from jaxrec.models.sar import SARConfig
@@ -69,13 +69,10 @@ def step(
     full = state["ids"][:, 0] != 0
     state, hidden = _cached_step(params, cfg, state, ids)
 
-    def encoded(window, hidden):  # Without the caches, which a branch would copy.
-        _, anew = prefill(params, cfg, window, users=state.get("user"))
-        return jnp.where(full[:, None], anew, hidden)
+    def encoded(window):
+        return prefill(params, cfg, window, users=state.get("user"))[1]
 
-    hidden = jax.lax.cond(
-        full.any(), encoded, lambda window, hidden: hidden, state["ids"], hidden
-    )
+    hidden = anew_where_full(full, state["ids"], hidden, encoded)
     return state, hidden
 
 

@@ -4,6 +4,8 @@ Serving and evaluation give histories left padded with 0; a window is kept in th
 way, so that a new id pushes the oldest out on the left.
 """
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 
@@ -17,6 +19,29 @@ def last_ids(ids: jax.Array, length: int) -> jax.Array:
 def pushed(window: jax.Array, ids: jax.Array) -> jax.Array:
     """A window (b, length) after more ids (b, t)."""
     return jnp.concatenate([window, ids], 1)[:, ids.shape[1] :]
+
+
+def anew_where_full(
+    full: jax.Array,
+    window: jax.Array,
+    hidden: jax.Array,
+    encoded: Callable[[jax.Array], jax.Array],
+) -> jax.Array:
+    """Outputs (b, d) of an event: from a cache, or of the window where it was full.
+
+    Args:
+      full: (b,) bool, windows that the event pushed an item out of.
+      window: (b, length) int32, after the event.
+      hidden: (b, d), what the cache gave.
+      encoded: from windows to outputs (b, d); runs only if some window was full.
+    """
+
+    def mixed(window, hidden):  # Without the caches, which a branch would copy.
+        return jnp.where(full[:, None], encoded(window), hidden)
+
+    return jax.lax.cond(
+        full.any(), mixed, lambda window, hidden: hidden, window, hidden
+    )
 
 
 def right_padded(ids: jax.Array) -> tuple[jax.Array, jax.Array]:

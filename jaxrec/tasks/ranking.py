@@ -26,7 +26,8 @@ from jaxrec.losses.sampled import sampled_softmax, uniform_negatives_ce
 from jaxrec.losses.softmax import linear_softmax_ce
 from jaxrec.models import config_of_run, drops, model_module, window_of
 
-_LOSSES = ("softmax", "sampled_softmax", "uniform_negatives")
+_OWN_NEGATIVES = "uniform_negatives"  # of every position, which may hit its target
+_LOSSES = ("softmax", "sampled_softmax", _OWN_NEGATIVES)
 
 _CHUNK = 512  # positions per block where the loss does not choose by itself
 
@@ -43,7 +44,8 @@ class RankingTask:
       mesh: devices, over which rows of a batch and, if asked, the item table are split.
 
     Raises:
-      ValueError: unknown loss, or a batch that cannot be split.
+      ValueError: unknown loss, an option of another loss, or a batch that cannot be
+        split.
     """
 
     rules: parallel.Rules = (
@@ -75,6 +77,11 @@ class RankingTask:
             )
         if negatives == "popularity" and config["loss"]["name"] == "sampled_softmax":
             self._counts = popularity_counts(split)
+        if config["loss"]["mask_hits"] and config["loss"]["name"] != _OWN_NEGATIVES:
+            raise ValueError(
+                f"loss.mask_hits is for {_OWN_NEGATIVES}, not for "
+                f"{config['loss']['name']}, where no draw is the target"
+            )
 
     def init(self, key: jax.Array):
         return self.model.init(key, self.cfg)
@@ -128,7 +135,8 @@ class RankingTask:
             "samples": options["samples"],
             "chunk": chunk,
         }
-        if options["name"] == "uniform_negatives":
+        if options["name"] == _OWN_NEGATIVES:
+            sample["mask_hits"] = options["mask_hits"]
             return uniform_negatives_ce(*inputs, key, **sample)
         return sampled_softmax(*inputs, key, counts=self._counts, **sample)
 

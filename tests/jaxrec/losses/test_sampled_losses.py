@@ -184,7 +184,30 @@ def test_uniform_negatives_may_hit_the_target_and_are_not_corrected():
     assert float(loss) == pytest.approx(3 * np.log(101), rel=1e-6)
 
 
-def test_uniform_negatives_gradients():
+def test_uniform_negatives_without_hits():
+    # One item: nothing is left to tell the target from, and nothing to learn.
+    x, table, bias = (np.float32(a) for a in ([[1]] * 3, [[9], [2]], [9, 1]))
+    loss = functools.partial(
+        uniform_negatives_ce, key=jax.random.key(0), items=1, mask_hits=True
+    )
+    case = (x, table, bias, np.ones(3, np.int32), np.ones(3, np.float32))
+    value, grads = value_and_gradients(loss, *case)
+    assert float(value) == 0
+    for gradient in grads:
+        np.testing.assert_array_equal(gradient, 0)
+    # Two items: of S draws n are the other one, log(1 + n exp(s_o - s_y)).
+    table, bias = np.float32([[9], [2], [0.5]]), np.float32([9, 1, 0])
+    loss = functools.partial(loss, items=2, samples=5, chunk=64)
+    case = (np.ones((64, 1), np.float32), table, bias, np.ones(64, np.int32))
+    each = value_and_gradients(loss, *case, np.ones(64, np.float32))[1][3]
+    possible = np.log1p(np.arange(6) * np.exp(0.5 - 3.0))
+    nearest = np.abs(each[:, None] - possible).argmin(1)
+    np.testing.assert_allclose(each, possible[nearest], rtol=1e-5, atol=1e-6)
+    assert {1, 2, 3, 4} <= set(nearest)
+
+
+@pytest.mark.parametrize("mask_hits", [False, True])
+def test_uniform_negatives_gradients(mask_hits):
     # So many draws that each item has its share of them: then the loss is
     # log(exp(s_y) + S mean_j exp(s_j)) - s_y.
     x, table, bias, labels, weights = draw()
@@ -194,13 +217,15 @@ def test_uniform_negatives_gradients():
         key=jax.random.key(0),
         items=ITEMS,
         samples=samples,
+        mask_hits=mask_hits,
         chunk=8,
     )
     value, grads = value_and_gradients(loss, x, table, bias, labels, weights)
 
     exp = np.exp(np.float64(x) @ np.float64(table).T + bias)
     target = np.eye(ITEMS + 1)[labels]
-    share = samples / ITEMS * (np.arange(ITEMS + 1) > 0) + target
+    drawn = np.arange(ITEMS + 1) > 0
+    share = samples / ITEMS * (drawn & ~(mask_hits & (target > 0))) + target
     normaliser = (share * exp).sum(1)
     each = np.log(normaliser / (target * exp).sum(1))
     g = np.asarray(weights)[:, None] * (share * exp / normaliser[:, None] - target)

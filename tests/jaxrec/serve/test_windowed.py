@@ -8,7 +8,7 @@ import pytest
 import serving_runs
 
 from jaxrec.core.checkpoint import Checkpoints
-from jaxrec.models import config_of_run, model_module
+from jaxrec.models import config_of_run, mask_token_of, model_module
 from jaxrec.serve import portable
 from jaxrec.serve.workdir import load
 
@@ -18,6 +18,7 @@ SECTIONS = {
     "causal": {"name": "sar", "dim": 8, "heads": 2, "windows": [0, 2]},
     "both-ways": {"name": "sar", "dim": 8, "causal": False},
     "bert4rec": {"name": "bert4rec", "dim": 8},
+    "hstu": {"name": "hstu", "dim": 8, "blocks": 1, "dim_qk": 3, "dim_v": 4},
 }
 
 
@@ -51,7 +52,8 @@ def served(request, tmp_path_factory):
 
     def scores(history):
         seen = history[-model.window(cfg) :]
-        ids = seen if cfg.causal else [*seen, ITEMS + 1]
+        token = mask_token_of(model, cfg)
+        ids = seen if token is None else [*seen, token]
         padded = np.zeros((1, LENGTH), np.int32)
         padded[0, LENGTH - len(ids) :] = ids
         hidden = encode(params, cfg, padded)[:, -1]

@@ -1,0 +1,127 @@
+"""The network of `jaxrec.models.hstu`: embedding, blocks and outputs."""
+
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxrec.core.attention import segment_positions
+from jaxrec.core.dropout import dropout_rows
+from jaxrec.core.pointwise_attention import causal_pointwise
+from jaxrec.models._layers import (
+    check_length,
+    linear,
+    rows_at,
+    split_heads,
+    standardised,
+)
+
+if TYPE_CHECKING:
+    from jaxrec.models.hstu import HSTUConfig
+
+Params = dict[str, Any]
+_EPSILON = 1e-6
+
+
+def encode(
+    params: Params,
+    cfg: "HSTUConfig",
+    ids: jax.Array,
+    *,
+    segments: jax.Array | None = None,
+    keys: jax.Array | None = None,
+) -> jax.Array:
+    """Outputs (b, t, D) float32 of length 1 for ids (b, t) int32, padded or packed.
+
+    Args:
+      params: as from `init`.
+      cfg: sizes.
+      ids: (b, t) int32, 0 for padding, on either side; t is at most `cfg.length`.
+      segments: (b, t) int32, different for neighbouring sequences of one row.
+      keys: (b,) typed dropout keys, or `None` for inference.
+
+    Raises:
+      ValueError: rows longer than the positions.
+    """
+    check_length(ids, cfg.length)
+    x = embedded(params, cfg, ids, segment_positions(ids, segments), keys)
+
+    def attention(i, q, k, v):
+        relative = params[f"block_{i}"]["relative_bias"]
+        return causal_pointwise(q, k, v, relative, length=cfg.length, segments=segments)
+
+    x, _ = blocks(params, cfg, x, ids != 0, attention, keys=keys)
+    return unit(x)
+
+
+def embedded(params, cfg, ids, positions, keys):
+    """The input (b, t, D) of the first block, 0 where there is no item."""
+    tables = params["embedding"]
+    x = tables["table"][ids] * math.sqrt(cfg.dim) + tables["position"][positions]
+    return jnp.where((ids != 0)[..., None], dropout_rows(x, cfg.dropout, keys, 0), 0)
+
+
+def blocks(
+    params: Params,
+    cfg: "HSTUConfig",
+    x: jax.Array,
+    item: jax.Array,
+    attention: Callable[..., jax.Array],
+    *,
+    keys: jax.Array | None = None,
+    at: jax.Array | None = None,
+) -> tuple[jax.Array, list[tuple[jax.Array, jax.Array]]]:
+    """The blocks of x (b, t, D), and keys and values (b, t, h e) of each for a cache.
+
+    Args:
+      params: as from `init`.
+      cfg: sizes.
+      x: (b, t, D).
+      item: (b, t) bool, False at padding, whose values are 0.
+      attention: (i, queries, keys, values) -> (b, m, h, f), of block i; it knows the
+        slots.
+      keys: (b,) typed dropout keys, or `None` for inference.
+      at: (b, m) slots that the last block is wanted at; `None` for all of them.
+    """
+    caches = []
+    for i in range(cfg.blocks):
+        block = params[f"block_{i}"]
+        wanted = at if i == cfg.blocks - 1 else None
+        u, v, q, k = _uvqk(block, cfg, standardised(x, _EPSILON), wanted)
+        v = jnp.where(item[..., None], v, 0)
+        caches.append((k, v))
+        y = attention(i, *(split_heads(a, cfg.heads) for a in (q, k, v)))
+        # The gate is read by the output map only: round once, behind the product.
+        o = standardised(y.reshape(u.shape).astype(x.dtype), _EPSILON)
+        o = dropout_rows(u * o, cfg.dropout_block, keys, 1 + i)
+        y = linear(block["out"], o, jnp.dtype(cfg.compute_dtype))
+        x = rows_at(x, wanted) + y.astype(x.dtype)
+    return x, caches
+
+
+def unit(x: jax.Array) -> jax.Array:
+    """x over its Euclidean length, or over 1e-6 if that is more."""
+    # The root of a sum that may be 0 has no gradient there; the bound is inside it.
+    squared = jnp.square(x).sum(-1, keepdims=True)
+    return x * jax.lax.rsqrt(jnp.maximum(squared, _EPSILON**2))
+
+
+def _uvqk(block, cfg, n, at):
+    """SiLU of the four maps of n (b, t, D); u and q only at the slots wanted."""
+    dtype = jnp.dtype(cfg.compute_dtype)
+    v, k = cfg.heads * cfg.dim_v, cfg.heads * cfg.dim_qk
+    kernel = block["uvqk"]["kernel"].astype(dtype)
+
+    def mapped(x, kernel, *widths):
+        y = jax.nn.silu(jnp.einsum("btd,df->btf", x.astype(dtype), kernel))
+        ends = [sum(widths[: i + 1]) for i in range(len(widths) - 1)]
+        return jnp.split(y, ends, -1)
+
+    if at is None:
+        return mapped(n, kernel, v, v, k, k)
+    of_u, of_v, of_q, of_k = jnp.split(kernel, (v, 2 * v, 2 * v + k), 1)
+    u, q = mapped(rows_at(n, at), jnp.concatenate([of_u, of_q], 1), v, k)
+    v, k = mapped(n, jnp.concatenate([of_v, of_k], 1), v, k)
+    return u, v, q, k
