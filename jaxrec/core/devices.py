@@ -3,16 +3,22 @@
 import jax
 
 
-def runs_hopper_kernels(device: jax.Device | None = None) -> bool:
-    """Whether a device runs our GPU kernels.
-
-    They are written for the copy engine and the asynchronous products of NVIDIA's
-    Hopper (compute capability 9.0, the H100 and H200) and newer.
+def has_copy_engine(device: jax.Device | None = None) -> bool:
+    """Whether a device is an NVIDIA GPU with the copy engine of Hopper (H100) or newer.
 
     Args:
         device: The first device of the default backend if not given.
     """
     return _capability(device) >= 9
+
+
+def multiplies_in_warpgroups(device: jax.Device | None = None) -> bool:
+    """Whether a device has the matrix products of Hopper, which Blackwell replaced.
+
+    Args:
+        device: The first device of the default backend if not given.
+    """
+    return 9 <= _capability(device) < 10
 
 
 def multiplies_bfloat16(device: jax.Device | None = None) -> bool:

@@ -43,7 +43,7 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 
-from jaxrec.core.devices import runs_hopper_kernels
+from jaxrec.core.devices import has_copy_engine
 
 Form = Literal["auto", "sequential", "associative", "chunked", "kernel"]
 Pair = tuple[jax.Array, jax.Array]
@@ -148,7 +148,7 @@ def choose_form(
     device = device or jax.devices()[0]
     if device.platform == "cpu" or length <= 4:
         return "sequential"
-    if runs_hopper_kernels(device) and _kernel_takes(length, channels, dtype):
+    if has_copy_engine(device) and _kernel_takes(length, channels, dtype):
         return "kernel"
     return "associative"
 

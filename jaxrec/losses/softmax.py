@@ -15,7 +15,7 @@ too, with an online log-sum-exp and one repeated product (`catalogue_chunk`, see
 import jax
 import jax.numpy as jnp
 
-from jaxrec.core.devices import runs_hopper_kernels
+from jaxrec.core.devices import multiplies_in_warpgroups
 from jaxrec.losses.blocks import split_positions, sum_dtype
 from jaxrec.losses.softmax_blocked import blocked_softmax_ce
 
@@ -54,7 +54,7 @@ def linear_softmax_ce(
       weights: (n,), none negative; 0 leaves a position out.
       chunk: most positions per block; the blocks are equally long. 0 leaves it, and
         `catalogue_chunk` if that is 0 too, to `choose_blocks`; or, for bfloat16 on an
-        NVIDIA GPU from Hopper on, takes the kernels of `jaxrec.losses.softmax_gpu`.
+        NVIDIA GPU of the Hopper kind, takes the kernels of `jaxrec.losses.softmax_gpu`.
       catalogue_chunk: items per block; 0 takes the whole catalogue at once. Leave it
         0 where the table is split over devices.
 
@@ -64,7 +64,7 @@ def linear_softmax_ce(
     """
     x, table, bias, weights = map(jnp.asarray, (x, table, bias, weights))
     if not chunk:
-        if _for_kernels(x) and runs_hopper_kernels():
+        if _for_kernels(x) and multiplies_in_warpgroups():
             from jaxrec.losses.softmax_gpu import softmax_ce_gpu
 
             return softmax_ce_gpu(x, table, bias, labels, weights)

@@ -87,7 +87,7 @@ def test_values_and_gradients(
 
 @pytest.mark.parametrize("width", [64, 100])
 def test_a_gpu_is_given_two_kernels(monkeypatch, width):
-    monkeypatch.setattr(softmax, "runs_hopper_kernels", lambda: True)
+    monkeypatch.setattr(softmax, "multiplies_in_warpgroups", lambda: True)
     program = lowered_for_gpu(
         lambda *a: value_and_gradients(linear_softmax_ce, *a), *draw(300, 9000, width)
     )
@@ -99,7 +99,7 @@ def test_a_gpu_is_given_two_kernels(monkeypatch, width):
     [(jnp.float32, 64, 0), (jnp.bfloat16, 160, 0), (jnp.bfloat16, 64, 64)],
 )
 def test_what_the_kernels_do_not_take_runs_in_blocks(monkeypatch, dtype, width, chunk):
-    monkeypatch.setattr(softmax, "runs_hopper_kernels", lambda: True)
+    monkeypatch.setattr(softmax, "multiplies_in_warpgroups", lambda: True)
     x, *others = draw(70, 300, width)
     value = quick_jit(lambda *a: linear_softmax_ce(*a, chunk))(x.astype(dtype), *others)
     np.testing.assert_allclose(value, plain(x, *others), rtol=1e-3)
