@@ -201,10 +201,8 @@ class _Run:
                 release_unused_memory()  # of the compiler
             self.pending.append((step, report))
             last = step == options["steps"]
-            if (
-                len(self.pending) > 1
-            ):  # The step before: asking never waits for this one.
-                line.update(step, examples, lambda: float(self.pending[-2][1]["loss"]))
+            # Of the step before, if not logged yet: asking does not wait for this one.
+            line.update(step, examples, lambda: float(self.pending[-2:][0][1]["loss"]))
             if step % options["log_every"] == 0 or last:
                 self._log(step)
             early = False

@@ -207,3 +207,10 @@ def test_training_learns(tmp_path):
     task = ToyTask()
     train(tmp_path, task, steps=240, eval_every=40)
     assert task.evaluated[-1] < task.evaluated[0] / 5
+
+
+def test_rates_count_every_step(whole):
+    for row in read_metrics(whole):
+        if row["kind"] == "train":
+            ratio = row["time/examples_per_second"] / row["time/steps_per_second"]
+            assert ratio == pytest.approx(8)  # examples in every batch
