@@ -11,7 +11,7 @@ Test Recall@10 / NDCG@10, full ranking, items of the window masked, seed 42, one
 the standard error over users; CPU (AMD EPYC), 2026-11-23 and 24, jax 0.10.2. Published:
 Table 3 of the paper. Commands and curves: benchmarks/results/quality.jsonl.
 
-    synthetic      .3686 ± .0068 / .2007 ± .0043, 89 % / 87 % of the best possible;
+    synthetic      .3688 ± .0068 / .2009 ± .0043, 89 % / 87 % of the best possible;
                    the world and these settings were chosen on this same test split
     ml1m           .3305 ± .0061 / .1958 ± .0041   published .3264 / .1930
     ml100k         .2100 ± .0133 / .1050 ± .0075
