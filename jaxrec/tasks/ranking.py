@@ -1,5 +1,6 @@
 """What the tasks share: a backbone, a loss by name, and full-ranking evaluation."""
 
+import abc
 import dataclasses
 import functools
 from collections.abc import Mapping
@@ -32,7 +33,7 @@ _LOSSES = ("softmax", "sampled_softmax", _OWN_NEGATIVES)
 _CHUNK = 512  # positions per block where the loss does not choose by itself
 
 
-class RankingTask:
+class RankingTask(abc.ABC):
     """What tasks that rank the catalogue share: model, losses and evaluation.
 
     A task adds `make_batches` and `outputs`. The model is a backbone module, of which
@@ -98,16 +99,16 @@ class RankingTask:
         """What the rows of a batch are a multiple of."""
         return parallel.row_multiple(self.mesh, self.config["parallel"]["micro"])
 
+    @abc.abstractmethod
     def make_batches(self) -> Batches:
         """The training batches."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def outputs(self, params, batch, keys) -> jax.Array:
         """Outputs (..., d) of the model that go with batch["labels"], any axes.
 
         `keys` are one dropout key per row, or None where nothing is dropped.
         """
-        raise NotImplementedError
 
     def loss(self, params, batch, key: jax.Array) -> parallel.Sums:
         """Summed cross-entropy of all targets in the rows of `batch`; their count."""
