@@ -23,7 +23,7 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 
-from jaxrec.core.dropout import dropout_rows
+from jaxrec.core.dropout import dropout_rows, is_off
 
 _MASKED = -1e9  # Finite: differences with it are no NaN, and its exponential is 0.
 _FORMS = ("auto", "einsum", "library")
@@ -100,7 +100,7 @@ def attend(
     """
     if form not in _FORMS:
         raise ValueError(f"form: want one of {', '.join(_FORMS)}, got {form!r}")
-    drops = dropout_keys is not None and rate > 0
+    drops = dropout_keys is not None and not is_off(rate)
     if form == "auto":
         on_cpu = jax.default_backend() == "cpu"
         form = "einsum" if drops or on_cpu else "library"

@@ -7,6 +7,9 @@ than masks need: no adversary guesses them. What is tested is the share that is 
 how masks depend on rows and places. Four elements share one 32-bit word, each byte
 compared with the threshold; keep probabilities are therefore multiples of 1/256, and
 the scale is the exact inverse of the rounded one.
+
+A rate may be a traced scalar, so that models of several rates are one program; nobody
+checks its range then.
 """
 
 import math
@@ -37,7 +40,7 @@ def dropout(x: jax.Array, rate: float, keys: jax.Array | None, salt: int) -> jax
       ValueError: a rate outside [0, 1), or d no multiple of 4.
     """
     _check_rate(rate)
-    if keys is None or rate == 0.0:
+    if keys is None or is_off(rate):
         return x
     time, batch, dim = x.shape
     if dim % 4:
@@ -65,7 +68,7 @@ def dropout_rows(
       ValueError: a rate outside [0, 1).
     """
     _check_rate(rate)
-    if keys is None or rate == 0.0:
+    if keys is None or is_off(rate):
         return x
     batch, size = x.shape[0], math.prod(x.shape[1:])
     position = jax.lax.broadcasted_iota(jnp.uint32, (1, -(-size // 4)), 1)
@@ -75,13 +78,21 @@ def dropout_rows(
     return _kept(x, octets[:, :size].reshape(x.shape), rate)
 
 
-def _check_rate(rate: float) -> None:
-    if not 0 <= rate < 1:
+def is_off(rate: float | jax.Array) -> bool:
+    """Whether a rate is known to drop nothing; that of a traced one is not known."""
+    return not isinstance(rate, jax.Array) and rate == 0
+
+
+def _check_rate(rate: float | jax.Array) -> None:
+    if not isinstance(rate, jax.Array) and not 0 <= rate < 1:
         raise ValueError(f"dropout rate: want 0 <= rate < 1, got {rate}")
 
 
-def _kept(x: jax.Array, octets: jax.Array, rate: float) -> jax.Array:
-    kept = max(1, round(256 * (1.0 - rate)))
+def _kept(x: jax.Array, octets: jax.Array, rate: float | jax.Array) -> jax.Array:
+    if isinstance(rate, jax.Array):
+        kept = jnp.maximum(1, jnp.round(256 * (1.0 - rate))).astype(jnp.int32)
+    else:
+        kept = max(1, round(256 * (1.0 - rate)))
     keep = octets.astype(jnp.int32) < kept
     return jnp.where(keep, x * (256.0 / kept), 0).astype(x.dtype)
 

@@ -125,6 +125,12 @@ def make_optimiser(
       ValueError: unknown optimiser, a value out of range, or weight decay asked of
         an optimiser that has none.
     """
+    check_optimiser(config)
+    return build_optimiser(config, steps, decayed)
+
+
+def check_optimiser(config: Mapping[str, Any]) -> None:
+    """Raises the errors of `make_optimiser`, but for the name of the schedule."""
     name = config["name"]
     if name not in _OPTIMISERS:
         raise ValueError(
@@ -141,13 +147,21 @@ def make_optimiser(
             f"optim.weight_decay={config['weight_decay']}: {name} has no decay; "
             "use optim.name=adamw or set it to 0"
         )
+
+
+def build_optimiser(
+    config: Mapping[str, Any],
+    steps: int,
+    decayed: Callable[[tuple[str, ...]], bool],
+) -> Optimiser:
+    """`make_optimiser` without its checks; `lr` and `weight_decay` may be traced."""
     schedule = make_schedule(config, steps)
     parts = []
     if config["clip_norm"]:
         parts.append(optax.clip_by_global_norm(config["clip_norm"]))
-    if name != "sgd":
+    if config["name"] != "sgd":
         parts.append(optax.scale_by_adam(config["b1"], config["b2"], config["eps"]))
-    if config["weight_decay"]:
+    if isinstance(config["weight_decay"], jax.Array) or config["weight_decay"]:
 
         def mask(pools):
             large = jax.tree_util.tree_map_with_path(

@@ -8,7 +8,6 @@ the same bits as one that was not (on a CPU; accelerators add up in their own or
 """
 
 import signal
-import threading
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -29,6 +28,7 @@ from jaxrec.core.once import run_once
 from jaxrec.core.optim import make_optimiser
 from jaxrec.core.plots import plot_learning_curve
 from jaxrec.core.progress import ProgressLine, parameter_table
+from jaxrec.core.signals import Signals
 
 _PLOT_SECONDS = 30  # between two drawings of the learning curve, half a second each
 
@@ -123,7 +123,7 @@ class _Run:
         state, step, finished = self._restore()
         if not finished:
             self.line = ProgressLine(step, self.options["steps"])
-            with _Signals() as stop:
+            with Signals() as stop:
                 state, step = self._loop(state, step, stop)
         self._plot()
         restored = self.checkpoints.restore_best(self._abstract(state["params"]))
@@ -324,40 +324,3 @@ def prefetched(
             if step + 2 < stop:
                 ahead.append(pool.submit(make, step + 2))
             yield batch
-
-
-class _Signals:
-    """Notes SIGTERM and Ctrl-C instead of dying; all processes agree when to stop.
-
-    Attributes:
-      received: the signal of this process, if any.
-    """
-
-    def __enter__(self):
-        self.received: int | None = None
-        self._before: dict[int, Any] = {}
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGTERM, signal.SIGINT):
-                self._before[number] = signal.signal(number, self._note)
-        return self
-
-    def __exit__(self, *_):
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def _note(self, number, _):
-        self.received = number
-        if number == signal.SIGINT:  # The next one shall not wait for anything.
-            signal.signal(number, self._before[number])
-            logging.warning("Saving after this step; Ctrl-C again stops at once")
-
-    def asked(self, step: int, every: int) -> bool:
-        """Whether to stop after this step (asked of all processes every few steps)."""
-        if jax.process_count() == 1:
-            return self.received is not None
-        if step % every:
-            return False
-        from jax.experimental import multihost_utils
-
-        flags = multihost_utils.process_allgather(np.asarray(self.received is not None))
-        return bool(np.any(flags))

@@ -40,6 +40,7 @@ from types import ModuleType
 from typing import Any
 
 from jaxrec.core.config import dataclass_from, nearest
+from jaxrec.core.dropout import is_off
 
 _COMPANION = "_serving"
 
@@ -100,6 +101,13 @@ def config_from(name: str, mapping: Mapping[str, Any], items: int) -> Any:
     return dataclass_from(cls, {**values, "items": items}, "config.model")
 
 
+def config_fields(name: str) -> set[str]:
+    """Names of the fields of a backbone's config."""
+    return {
+        field.name for field in dataclasses.fields(_config_class(model_module(name)))
+    }
+
+
 def config_of_run(config: Mapping[str, Any], items: int) -> Any:
     """The frozen config of the backbone of a run, from the run's whole configuration.
 
@@ -135,9 +143,10 @@ def config_of_run(config: Mapping[str, Any], items: int) -> Any:
 
 
 def drops(cfg: Any) -> bool:
-    """Whether training draws dropout masks: some rate of the config is above 0."""
+    """Whether training draws dropout masks: some rate of the config is not 0."""
     names = (field.name for field in dataclasses.fields(cfg))
-    return any(getattr(cfg, name) > 0 for name in names if name.startswith("dropout"))
+    rates = [getattr(cfg, name) for name in names if name.startswith("dropout")]
+    return not all(map(is_off, rates))
 
 
 def window_of(module: Any, cfg: Any) -> int | None:

@@ -1,6 +1,7 @@
 """What the tasks share: a backbone, a loss by name, and full-ranking evaluation."""
 
 import abc
+import copy
 import dataclasses
 import functools
 from collections.abc import Mapping
@@ -86,6 +87,13 @@ class RankingTask(abc.ABC):
 
     def init(self, key: jax.Array):
         return self.model.init(key, self.cfg)
+
+    def with_rates(self, rates: Mapping[str, float | jax.Array]) -> "RankingTask":
+        """The task with other dropout rates, by field of the model's config; they may
+        be traced."""
+        other = copy.copy(self)
+        other.cfg = dataclasses.replace(self.cfg, **rates)
+        return other
 
     def decayed(self, path: tuple[str, ...]) -> bool:
         return self.model.decayed(path)

@@ -96,12 +96,12 @@ def _claim(path: Path, config: Mapping[str, Any], split: Split) -> None:
     """
     if jax.process_count() > 1 and jax.process_index() > 0:
         return
-    fingerprint = _fingerprint(split)
+    found = fingerprint(split)
     if any(path.glob("checkpoints/*/[0-9]*")):
         _check_steps(path, config["train"]["steps"], config["optim"]["schedule"])
         check_same_run(config, path, MAY_DIFFER)
         with np.load(path / "ids.npz") as saved:
-            if saved["fingerprint"] != fingerprint:
+            if saved["fingerprint"] != found:
                 raise ValueError(
                     f"the data of {split.sequences.name!r} have changed since the run "
                     f"in {path} began: use another --workdir, or the data it had"
@@ -109,7 +109,7 @@ def _claim(path: Path, config: Mapping[str, Any], split: Split) -> None:
     else:
         (path / CONFIG_FILE).unlink(missing_ok=True)
         check_same_run(config, path, MAY_DIFFER)
-        save_ids(split.sequences, path, fingerprint)
+        save_ids(split.sequences, path, found)
     write_environment(path)
 
 
@@ -139,7 +139,7 @@ def _check_steps(path: Path, steps: int, schedule: str) -> None:
         )
 
 
-def _fingerprint(split: Split) -> str:
+def fingerprint(split: Split) -> str:
     """A checksum of everything that training and serving take from the data."""
     sequences, total = split.sequences, 0
     for array in (sequences.values, sequences.offsets, split.train_end):
@@ -149,10 +149,10 @@ def _fingerprint(split: Split) -> str:
     return f"{total:08x}"
 
 
-def save_ids(sequences, workdir: Path, fingerprint: str) -> None:
+def save_ids(sequences, workdir: Path, checksum: str) -> None:
     """Writes ids.npz: the raw ids and titles that the server answers in."""
     arrays = {"user_ids": sequences.user_ids, "item_ids": sequences.item_ids}
-    arrays["fingerprint"] = np.array(fingerprint)
+    arrays["fingerprint"] = np.array(checksum)
     if sequences.titles is not None:
         arrays["titles"] = sequences.titles
     partial = workdir / "ids.tmp.npz"
