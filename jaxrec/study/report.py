@@ -107,7 +107,7 @@ def _setting(config, split, cells):
     return (
         f"{data.users} users, {data.items} items, {data.events} events; "
         f"{len(split.test)} test targets, full ranking, masked: {options['mask']}, "
-        f"ties {options['ties']}. {seeds} seed{'s' * (seeds > 1)} per cell. Figures are "
+        f"ties {options['ties']}; seeds per cell: {seeds}. Figures are "
         "mean ± standard error over seeds (over users)."
     )
 

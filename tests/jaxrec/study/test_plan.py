@@ -1,0 +1,71 @@
+"""Cells, candidates and whole configs from a study's configuration."""
+
+import pytest
+from tiny_study import CONFIG, tiny_study
+
+from jaxrec.core.config_file import load_config
+from jaxrec.study import plan
+
+
+def test_cells_come_arm_by_arm_with_what_their_mode_brings():
+    cells = plan.cells(tiny_study(arms=("local", "lru")))
+    assert [cell.name for cell in cells] == ["local-ae", "local-ar", "lru-ar"]
+    ae, ar, lru = (cell.config for cell in cells)
+    assert ae["entry"] == "jaxrec.tasks.masked_item"
+    assert ae["model"]["causal"] is False and ar["model"]["causal"] is True
+    assert ae["model"]["windows"] == ar["model"]["windows"] == [0, 2]
+    assert ae["batch"]["mask_probability"] == 0.5
+    assert "mask_probability" not in ar["batch"]
+    assert "causal" not in lru["model"] and "heads" not in lru["model"]
+    assert cells[0].seeds == (42, 43)
+    assert ar["optim"] == ae["optim"] and ar["data"] == ae["data"]
+
+
+def test_candidates_are_all_combinations_of_keys_that_the_run_has():
+    config = tiny_study()
+    config.search.optim.lr = (0.1, 0.2)
+    config.search.batch.mask_probability = (0.3, 0.6)
+    ae, ar = plan.cells(config)
+    assert len(ae.candidates) == 4
+    assert ar.candidates == ({"optim.lr": 0.1}, {"optim.lr": 0.2})
+    chosen = {"batch.mask_probability": 0.6, "optim.lr": 0.1}
+    assert chosen in ae.candidates
+    run = ae.run_config(chosen, 7)
+    assert (run["optim"]["lr"], run["batch"]["mask_probability"]) == (0.1, 0.6)
+    assert run["seed"] == 7
+    assert ae.config["optim"]["lr"] == config.run.optim.lr  # a copy was changed
+
+
+@pytest.mark.parametrize(
+    "argument", ["ml100k", "ml1m", "beauty", "toys", "games", "yelp", "beauty_sasrec"]
+)
+def test_every_shipped_cell_is_possible(argument):
+    config = load_config(f"{CONFIG}:{argument}")
+    names = {cell.name for cell in plan.cells(config)}
+    assert {"ce-ae", "ce-ar", "local-ae", "local-ar", "lru-ar", "hstu-ar"} <= names
+    assert set(config.published) <= names
+
+
+def test_what_is_impossible_is_said():
+    def cells(**changes):
+        config = tiny_study().copy_and_resolve_references().unlock()
+        config.update(changes)
+        return plan.cells(config)
+
+    def study(**changes):
+        return {**tiny_study().study, **changes}
+
+    with pytest.raises(ValueError, match="study.arms: 'locla' .*nearest is 'local'"):
+        cells(study=study(arms=("locla",)))
+    with pytest.raises(ValueError, match="study.modes: 'ea' is unknown"):
+        cells(study=study(modes="ea"))
+    with pytest.raises(ValueError, match="study.seeds: want 1 or more, got 0"):
+        cells(study=study(seeds=0))
+    with pytest.raises(ValueError, match="none of the arms .* runs in modes"):
+        cells(study=study(arms=("lru",), modes=("ae",)))
+    with pytest.raises(ValueError, match="arms.ce: model 'lru' reads from left to"):
+        cells(arms={"ce": {"model": {"name": "lru"}}})
+    with pytest.raises(ValueError, match="arms.ce.optim.lrr: .* nearest is 'lr'"):
+        cells(arms={"ce": {"optim": {"lrr": 1.0}}})
+    with pytest.raises(ValueError, match="search.optim.lr: want a list of values"):
+        cells(search={"optim": {"lr": 0.1}})
