@@ -39,9 +39,10 @@ CONFIG = {
         "name": "softmax",
         "chunk": 0,
         "catalogue_chunk": 0,
-        "samples": 1000,
+        "samples": 0,
         "negatives": "popularity",
         "mask_hits": False,
+        "calibration": 0.75,
     },
     "batch": {
         "size": 128,

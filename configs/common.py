@@ -78,14 +78,21 @@ def walks(**overrides) -> dict:
 
 
 def loss(**overrides) -> dict:
-    """Cross-entropy over all items, or an estimate of it."""
+    """Cross-entropy over all items, an estimate of it, or a loss against negatives.
+
+    An option that the named loss does not read is refused unless it is as here.
+    """
     return {
-        "name": "softmax",  # softmax, sampled_softmax, uniform_negatives
+        # softmax, sampled_softmax, uniform_negatives, bpr, bce or gbce
+        "name": "softmax",
         "chunk": 0,  # positions whose scores exist at one time; 0 chooses
-        "catalogue_chunk": 0,  # items at one time; 0 takes all
-        "samples": 1000,  # negatives of the sampled losses
+        "catalogue_chunk": 0,  # of softmax: items at one time; 0 takes all
+        # Negatives per block of positions (sampled_softmax) or per target. 0 chooses:
+        # 1 for bpr and bce, 256 for gbce, else 1000.
+        "samples": 0,
         "negatives": "popularity",  # or uniform, of sampled_softmax
         "mask_hits": False,  # of uniform_negatives: leave out draws of the target
+        "calibration": 0.75,  # of gbce, 0 to 1; 0 is binary cross-entropy
         **overrides,
     }
 

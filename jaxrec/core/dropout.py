@@ -18,6 +18,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxrec.core.bits import mix
+
 
 def row_keys(key: jax.Array, rows: jax.Array) -> jax.Array:
     """One typed key per row: `fold_in(key, row)` for global row numbers (b,)."""
@@ -73,7 +75,7 @@ def dropout_rows(
     batch, size = x.shape[0], math.prod(x.shape[1:])
     position = jax.lax.broadcasted_iota(jnp.uint32, (1, -(-size // 4)), 1)
     seed = _seeds(keys, salt)
-    words = _mix(_mix(position + seed[:, :1]) ^ seed[:, 1:])
+    words = mix(mix(position + seed[:, :1]) ^ seed[:, 1:])
     octets = jax.lax.bitcast_convert_type(words, jnp.uint8).reshape(batch, -1)
     return _kept(x, octets[:, :size].reshape(x.shape), rate)
 
@@ -100,7 +102,7 @@ def _kept(x: jax.Array, octets: jax.Array, rate: float | jax.Array) -> jax.Array
 def _seeds(keys: jax.Array, salt: int) -> jax.Array:
     """Two words (b, 2) per row for a place of the network."""
     seed = jax.random.key_data(keys).astype(jnp.uint32)
-    return _mix(seed + _place(salt))
+    return mix(seed + _place(salt))
 
 
 def _hashed(keys: jax.Array, salt: int, time: int, words: int) -> jax.Array:
@@ -108,8 +110,8 @@ def _hashed(keys: jax.Array, salt: int, time: int, words: int) -> jax.Array:
     seed = _seeds(keys, salt)
     position = jax.lax.broadcasted_iota(jnp.uint32, (time, 1, words), 0) * words
     position += jax.lax.broadcasted_iota(jnp.uint32, (time, 1, words), 2)
-    first = _mix(position + seed[:, 0][None, :, None])
-    return _mix(first ^ seed[:, 1][None, :, None])
+    first = mix(position + seed[:, 0][None, :, None])
+    return mix(first ^ seed[:, 1][None, :, None])
 
 
 def _place(salt: int) -> jax.Array:
@@ -122,10 +124,3 @@ def _place(salt: int) -> jax.Array:
     word = (salt + 1) * 0x9E3779B9 & 0xFFFFFFFF
     unequal = np.array([word, word ^ 1], np.uint32)
     return unequal ^ jax.lax.iota(jnp.uint32, 2)
-
-
-def _mix(x: jax.Array) -> jax.Array:
-    """A bijection of 32-bit words by two multiply-xorshift rounds."""
-    x = (x ^ (x >> 16)) * jnp.uint32(0x7FEB352D)
-    x = (x ^ (x >> 15)) * jnp.uint32(0x846CA68B)
-    return x ^ (x >> 16)

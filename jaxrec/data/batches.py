@@ -25,6 +25,7 @@ import math
 
 import numpy as np
 
+from jaxrec.data.draws import event_draws
 from jaxrec.data.splits import Split
 
 Batch = dict[str, np.ndarray]
@@ -121,6 +122,7 @@ class Batches:
       multiple: rows per batch are a multiple of this (devices times micro-batches).
       bos_target: see `make_windows`.
       windows: "released" or "shifted".
+      draws: whether batches have `draws`, from which targets get their negatives.
 
     Attributes:
       rows: rows per batch.
@@ -143,6 +145,7 @@ class Batches:
         multiple: int = 1,
         bos_target: bool = True,
         windows: str = "released",
+        draws: bool = False,
     ):
         if windows not in ("released", "shifted"):
             raise ValueError(
@@ -154,6 +157,7 @@ class Batches:
             raise ValueError(f"batch: want positive sizes, got {size=}, {length=}")
         self._values = split.sequences.values
         self._layout, self._seed, self.length = layout, seed, length
+        self._draws = draws
         fixed = make_windows(split, length, bos_target)
         self._cut = lambda epoch: fixed
         if windows == "shifted":
@@ -180,11 +184,13 @@ class Batches:
         Returns:
           tokens, labels, segments, each (rows, length) int32, and row (rows,) int32,
           the global row number, from which per-row dropout keys are made. Labels are 0
-          where there is no target.
+          where there is no target. If asked for also draws, uint32 like labels: one
+          uniform number per target, a function of (seed, epoch, event) alone, in
+          whatever batch, layout or slot it stands; 0 where there is no target.
         """
         epoch, position = self.locate(step)
         windows, plan = self._plan(epoch)
-        return self._fill(windows, *plan[position])
+        return self._fill(epoch, windows, *plan[position])
 
     def locate(self, step: int) -> tuple[int, int]:
         """(epoch, batch within the epoch) of a step."""
@@ -237,7 +243,7 @@ class Batches:
             begin = end
         return plan
 
-    def _fill(self, cut, windows, rows, columns) -> Batch:
+    def _fill(self, epoch, cut, windows, rows, columns) -> Batch:
         shape = (self.rows, self.length)
         tokens, labels, segments = (np.zeros(shape, np.int32) for _ in range(3))
         number, within, source, slot = self._places(cut, windows, rows, columns)
@@ -246,12 +252,21 @@ class Batches:
         fresh = cut.fresh[windows][number] & (within == 0)
         tokens.reshape(-1)[slot] = np.where(fresh, 0, before)
         segments.reshape(-1)[slot] = 1 + number
-        return {
+        batch = {
             "tokens": tokens,
             "labels": labels,
             "segments": segments,
             "row": np.arange(self.rows, dtype=np.int32),
         }
+        if self._draws:
+            batch["draws"] = np.zeros(shape, np.uint32)
+            batch["draws"].reshape(-1)[slot] = self._drawn(epoch, source)
+        return batch
+
+    def _drawn(self, epoch: int, source: np.ndarray) -> np.ndarray:
+        """One uniform uint32 per target, for its negatives."""
+        draws = event_draws(self._seed, epoch, source, _NEGATIVES)
+        return (draws >> np.uint64(32)).astype(np.uint32)
 
     def _places(self, cut, windows, rows, columns):
         """Of every target of some windows, one after the other: the number of its
@@ -264,6 +279,7 @@ class Batches:
         return number, within, source, slot
 
 
+_NEGATIVES = 1  # salt; without one, numbers say which items `MaskedBatches` masks
 _FILL = 0.97  # share of the slots that packing fills with targets
 
 

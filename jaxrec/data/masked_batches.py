@@ -19,6 +19,7 @@ row; when packing, a window with more than its share takes more slots than it ha
 import numpy as np
 
 from jaxrec.data.batches import Batch, Batches
+from jaxrec.data.draws import event_draws
 from jaxrec.data.splits import Split
 
 
@@ -29,7 +30,7 @@ class MaskedBatches(Batches):
       split: the data.
       probability: share p of a window that is masked, between 0 and 1.
       token: the id that stands for a masked item.
-      size, length, layout, seed, multiple, windows: as for `Batches`.
+      size, length, layout, seed, multiple, windows, draws: as for `Batches`.
 
     Attributes:
       labels: labels per row.
@@ -78,7 +79,8 @@ class MaskedBatches(Batches):
         Returns:
           tokens and segments, each (rows, length) int32; slots and labels, each (rows,
           labels) int32, the slot of every label in its row and the label, 0 where there
-          is none; row (rows,) int32, the global row number.
+          is none; row (rows,) int32, the global row number; and, if asked for, draws as
+          of `Batches`, which say nothing of what is masked.
         """
         epoch, position = self.locate(step)
         cut, plan = self._plan(epoch)
@@ -95,13 +97,17 @@ class MaskedBatches(Batches):
         nth = np.arange(len(row)) - np.searchsorted(row, row)
         slots[row, nth] = column
         labels[row, nth] = items[hidden][order]
-        return {
+        batch = {
             "tokens": tokens,
             "segments": segments,
             "slots": slots,
             "labels": labels,
             "row": np.arange(self.rows, dtype=np.int32),
         }
+        if self._draws:
+            batch["draws"] = np.zeros(labels.shape, np.uint32)
+            batch["draws"][row, nth] = self._drawn(epoch, source[hidden][order])
+        return batch
 
     def _masked(self, count: np.ndarray) -> np.ndarray:
         """How many items of windows of so many are masked."""
@@ -120,15 +126,3 @@ class MaskedBatches(Batches):
         rank = np.empty(len(number), int)
         rank[order] = np.arange(len(number)) - first
         return rank < most[number]
-
-
-def event_draws(seed: int, epoch: int, events: np.ndarray) -> np.ndarray:
-    """One uniform 64-bit number per event, a function of (seed, epoch, event).
-
-    SplitMix64 (Steele, Lea and Flood, OOPSLA 2014) with the event as its counter.
-    """
-    state = np.random.SeedSequence((seed, epoch)).generate_state(1, np.uint64)
-    x = state + (events.astype(np.uint64) + 1) * np.uint64(0x9E3779B97F4A7C15)
-    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return x ^ (x >> np.uint64(31))

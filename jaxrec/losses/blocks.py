@@ -23,7 +23,13 @@ def split_positions(arrays, most: int) -> tuple[jax.Array, ...]:
 
 
 def block_shape(n: int, most: int) -> tuple[int, int]:
-    """How many blocks of how many positions `split_positions` makes of n."""
+    """How many blocks of how many positions `split_positions` makes of n.
+
+    Raises:
+      ValueError: blocks of less than one position.
+    """
+    if most < 1:
+        raise ValueError(f"chunk: want at least 1, got {most}")
     blocks = -(-n // most)
     return blocks, -(-n // blocks)
 

@@ -61,6 +61,7 @@ class MaskedItem(RankingTask):
             seed=self.config["seed"],
             multiple=self.row_multiple,
             windows=batch["windows"],
+            draws=self.needs_draws,
         )
 
     def outputs(self, params, batch, keys) -> jax.Array:
@@ -72,3 +73,7 @@ class MaskedItem(RankingTask):
             keys=keys,
             at=batch["slots"],
         )
+
+    def label_segments(self, batch) -> None:
+        """Other masked items of the window may be negatives."""
+        return None

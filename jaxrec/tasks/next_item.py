@@ -58,6 +58,7 @@ class NextItem(RankingTask):
             multiple=self.row_multiple,
             bos_target=batch["bos_target"],
             windows=batch["windows"],
+            draws=self.needs_draws,
         )
 
     def outputs(self, params, batch, keys) -> jax.Array:
@@ -65,3 +66,7 @@ class NextItem(RankingTask):
         return self.model.encode(
             params, self.cfg, batch["tokens"], segments=segments, keys=keys
         )
+
+    def label_segments(self, batch) -> jax.Array:
+        """A window's targets are no negatives of each other."""
+        return batch["segments"]

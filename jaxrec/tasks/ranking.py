@@ -14,7 +14,6 @@ from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from jaxrec.core import parallel
-from jaxrec.core.config import nearest
 from jaxrec.core.dropout import row_keys
 from jaxrec.core.row_blocks import CACHED_POSITIONS, blocks_for, map_blocks
 from jaxrec.data.batches import Batches
@@ -24,12 +23,11 @@ from jaxrec.eval.metrics import Ranks
 from jaxrec.eval.protocol import part_of
 from jaxrec.eval.ranking import rank_cases
 from jaxrec.eval.sampled import sampled_ranks
+from jaxrec.losses.negatives import bce, bpr, draw_negatives, gbce
 from jaxrec.losses.sampled import sampled_softmax, uniform_negatives_ce
 from jaxrec.losses.softmax import linear_softmax_ce
 from jaxrec.models import config_of_run, drops, model_module, window_of
-
-_OWN_NEGATIVES = "uniform_negatives"  # of every position, which may hit its target
-_LOSSES = ("softmax", "sampled_softmax", _OWN_NEGATIVES)
+from jaxrec.tasks.losses import check_loss, has_own_negatives, samples_of
 
 _CHUNK = 512  # positions per block where the loss does not choose by itself
 
@@ -37,8 +35,8 @@ _CHUNK = 512  # positions per block where the loss does not choose by itself
 class RankingTask(abc.ABC):
     """What tasks that rank the catalogue share: model, losses and evaluation.
 
-    A task adds `make_batches` and `outputs`. The model is a backbone module, of which
-    nothing is asked but what `jaxrec.models` describes.
+    A task adds `make_batches`, `outputs` and `label_segments`. The model is a backbone
+    module, of which nothing is asked but what `jaxrec.models` describes.
 
     Args:
       config: the whole configuration.
@@ -59,12 +57,7 @@ class RankingTask(abc.ABC):
         self, config: Mapping[str, Any], split: Split, mesh: jax.sharding.Mesh
     ):
         self.config, self.split, self.mesh = config, split, mesh
-        if config["loss"]["name"] not in _LOSSES:
-            name = config["loss"]["name"]
-            raise ValueError(
-                f"loss.name: {name!r} is unknown, nearest is "
-                f"{nearest(name, _LOSSES)!r}; known are {', '.join(_LOSSES)}"
-            )
+        check_loss(config["loss"], split.sequences.items)
         for part in ("valid", "test"):
             part_of(split, part)
         self.model = model_module(config["model"]["name"])
@@ -72,18 +65,9 @@ class RankingTask(abc.ABC):
         self.batches = self.make_batches()
         self.batch = self.batches
         self._counts = None
-        negatives = config["loss"]["negatives"]
-        if negatives not in ("popularity", "uniform"):
-            raise ValueError(
-                f"loss.negatives: want popularity or uniform, got {negatives!r}"
-            )
-        if negatives == "popularity" and config["loss"]["name"] == "sampled_softmax":
+        loss = config["loss"]
+        if loss["name"] == "sampled_softmax" and loss["negatives"] == "popularity":
             self._counts = popularity_counts(split)
-        if config["loss"]["mask_hits"] and config["loss"]["name"] != _OWN_NEGATIVES:
-            raise ValueError(
-                f"loss.mask_hits is for {_OWN_NEGATIVES}, not for "
-                f"{config['loss']['name']}, where no draw is the target"
-            )
 
     def init(self, key: jax.Array):
         return self.model.init(key, self.cfg)
@@ -109,7 +93,7 @@ class RankingTask(abc.ABC):
 
     @abc.abstractmethod
     def make_batches(self) -> Batches:
-        """The training batches."""
+        """The training batches, with draws where `needs_draws` says so."""
 
     @abc.abstractmethod
     def outputs(self, params, batch, keys) -> jax.Array:
@@ -118,36 +102,59 @@ class RankingTask(abc.ABC):
         `keys` are one dropout key per row, or None where nothing is dropped.
         """
 
+    @abc.abstractmethod
+    def label_segments(self, batch) -> jax.Array | None:
+        """Segments of batch["labels"], in which no target is another's negative.
+
+        `None`: no target is its own.
+        """
+
+    @property
+    def needs_draws(self) -> bool:
+        """Whether the loss takes its negatives from batch["draws"]."""
+        return has_own_negatives(self.config["loss"])
+
     def loss(self, params, batch, key: jax.Array) -> parallel.Sums:
-        """Summed cross-entropy of all targets in the rows of `batch`; their count."""
+        """Summed loss of all targets in the rows of `batch`; their count."""
         keys = row_keys(key, batch["row"]) if drops(self.cfg) else None
         hidden = self.outputs(params, batch, keys)
         table, bias = self.model.head(params, self.cfg)
         flat = hidden.reshape(-1, hidden.shape[-1]).astype(self.cfg.compute_dtype)
         labels = batch["labels"].reshape(-1)
         weights = (labels > 0).astype(jnp.float32)
-        loss = self._loss(flat, table, bias, labels, weights, key, batch["row"])
-        return {"loss": (loss, weights.sum())}
+        inputs = (flat, table, bias, labels, weights)
+        return {"loss": (self._loss(inputs, batch, key), weights.sum())}
 
-    def _loss(self, hidden, table, bias, labels, weights, key, rows):
-        options = self.config["loss"]
-        chunk = options["chunk"]
-        if not chunk and (options["name"] != "softmax" or self.mesh.shape["model"] > 1):
-            chunk = _CHUNK
-        inputs = (hidden, table, bias, labels, weights)
-        if options["name"] == "softmax":
+    def _loss(self, inputs, batch, key):
+        options, items = self.config["loss"], self.cfg.items
+        name, chunk, samples = options["name"], options["chunk"], samples_of(options)
+        if name == "softmax":
+            if not chunk and self.mesh.shape["model"] > 1:
+                chunk = _CHUNK
             return linear_softmax_ce(*inputs, chunk, options["catalogue_chunk"])
-        # Negatives are shared per block of positions: tie them to the first row.
-        key = jax.random.fold_in(jax.random.fold_in(key, 1 << 20), rows[0])
-        sample = {
-            "items": self.cfg.items,
-            "samples": options["samples"],
-            "chunk": chunk,
-        }
-        if options["name"] == _OWN_NEGATIVES:
-            sample["mask_hits"] = options["mask_hits"]
-            return uniform_negatives_ce(*inputs, key, **sample)
-        return sampled_softmax(*inputs, key, counts=self._counts, **sample)
+        if name == "sampled_softmax":
+            # Negatives are shared per block of positions: tie them to the first row.
+            key = jax.random.fold_in(key, 1 << 20)
+            return sampled_softmax(
+                *inputs,
+                jax.random.fold_in(key, batch["row"][0]),
+                items=items,
+                samples=samples,
+                counts=self._counts,
+                chunk=chunk or _CHUNK,
+            )
+        rejected = ()
+        if name in ("bpr", "bce"):
+            rejected = batch["labels"], self.label_segments(batch)
+        drawn = draw_negatives(batch["draws"], *rejected, items=items, samples=samples)
+        inputs = (*inputs, drawn.reshape(-1, samples))
+        if name == "uniform_negatives":
+            mask_hits = options["mask_hits"]
+            return uniform_negatives_ce(*inputs, mask_hits=mask_hits, chunk=chunk)
+        if name == "gbce":
+            calibration = options["calibration"]
+            return gbce(*inputs, items=items, calibration=calibration, chunk=chunk)
+        return {"bpr": bpr, "bce": bce}[name](*inputs, chunk=chunk)
 
     def rank(self, params, part: str) -> Ranks:
         """Where the targets of a part stand among all items, one rank per case."""

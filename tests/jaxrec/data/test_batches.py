@@ -164,6 +164,33 @@ def test_batches_are_functions_of_seed_and_step():
     assert not np.array_equal(other["labels"], one(0)["labels"])
 
 
+def test_draws_belong_to_events_in_whatever_batch_they_stand():
+    data = split(np.random.default_rng(2).integers(3, 60, 100))
+    events = data.sequences.values.size
+    data.sequences.values[:] = np.arange(1, events + 1)  # so an item tells its event
+
+    def drawn(epoch, **options):
+        given = {"size": 16, "length": 10, "seed": 3, "draws": True} | options
+        found = np.zeros(events + 1, np.uint32)
+        for batch in epoch_of(Batches(data, **given), epoch):
+            labels, draws = batch["labels"], batch["draws"]
+            assert draws.dtype == np.uint32 and draws.shape == labels.shape
+            assert (draws[labels == 0] == 0).all()
+            found[labels[labels > 0]] = draws[labels > 0]
+        return found
+
+    one = drawn(0, windows="shifted")
+    numbers = one[one > 0]
+    assert numbers.size == np.unique(numbers).size > 1000
+    assert abs(numbers.mean() / 2**32 - 0.5) < 5 * np.sqrt(1 / 12 / numbers.size)
+    np.testing.assert_array_equal(drawn(0, windows="shifted", layout="padded"), one)
+    fewer = drawn(0, size=5, length=7)  # released windows, some events dropped
+    np.testing.assert_array_equal(fewer[fewer > 0], one[fewer > 0])
+    for other in (drawn(1, windows="shifted"), drawn(0, windows="shifted", seed=4)):
+        assert not (one == other)[one > 0].any()
+    assert "draws" not in Batches(data, size=16, length=10)(0)
+
+
 def test_rows_are_a_multiple_and_bad_values_are_refused():
     data = split([5] * 30)
     assert Batches(data, size=5, length=4, multiple=8).rows % 8 == 0

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from jaxrec.data.batches import make_windows
-from jaxrec.data.masked_batches import MaskedBatches, event_draws
+from jaxrec.data.masked_batches import MaskedBatches
 from jaxrec.data.sequences import Sequences
 from jaxrec.data.splits import leave_one_out
 
@@ -125,15 +125,27 @@ def test_packed_rows_are_full():
     assert np.mean(filled) / (batches.rows * batches.labels) > 0.85
 
 
-def test_draws_are_uniform_and_differ():
-    events = np.arange(100_000)
-    draws = event_draws(0, 0, events)
-    assert draws.dtype == np.uint64 and np.unique(draws).size == draws.size
-    uniform = draws / 2.0**64
-    assert abs(uniform.mean() - 0.5) < 5 * np.sqrt(1 / 12 / events.size)
-    assert abs(np.corrcoef(uniform[1:], uniform[:-1])[0, 1]) < 0.02
-    for other in (event_draws(0, 1, events), event_draws(1, 0, events)):
-        assert abs(np.corrcoef(uniform, other / 2.0**64)[0, 1]) < 0.02
+def test_draws_belong_to_labels_and_say_nothing_of_what_is_masked():
+    lengths = np.random.default_rng(1).integers(3, 30, 300)
+
+    def drawn(epoch, **options):
+        """By item, which is the place of its event plus 1."""
+        batches, found = batches_of(lengths, draws=True, **options), {}
+        for step in (s for s in range(500) if batches.locate(s)[0] == epoch):
+            batch = batches(step)
+            labels, draws = batch["labels"], batch["draws"]
+            assert draws.dtype == np.uint32 and draws.shape == labels.shape
+            assert (draws[labels == 0] == 0).all()
+            found |= dict(zip(labels[labels > 0], draws[labels > 0], strict=True))
+        return found
+
+    one = drawn(0)
+    assert drawn(0, layout="padded", size=7) == one
+    other = drawn(1)
+    assert not any(other.get(item) == draw for item, draw in one.items())
+    # The masked have the lowest numbers of their window, but not of these.
+    uniform = np.array(list(one.values())) / 2.0**32
+    assert abs(uniform.mean() - 0.5) < 5 * np.sqrt(1 / 12 / uniform.size)
 
 
 @pytest.mark.parametrize("probability", [0.0, 1.0, -0.1, 1.5, float("nan")])
