@@ -12,8 +12,8 @@ default, no download), ml1m, ml100k, beauty, toys, games, yelp, beauty_sasrec.
     --config.search.optim.lr="(1e-3, 3e-3)"  try both in every cell, on validation
     --config.study.halving=True              and give the worst up early
 
-Arms: ce (the study's "vanilla"), local (one of two heads sees two neighbours),
-bert4rec (the encoder of the study's re-evaluation); AR only: lru, hstu.
+Arms: ce (the study's "vanilla"), local (one of two heads sees two neighbours), the
+losses bpr, bce (a negative each) and gbce (256), bert4rec (the encoder of the study's re-evaluation); AR only: lru, hstu.
 """
 
 import os
@@ -27,7 +27,14 @@ import common  # noqa: E402
 # Steps: an AE step teaches the masked items only, and AE converges later.
 _DATA = {
     "synthetic": {"length": 48, "dropout": 0.1, "lr": 8e-3, "every": 50, "mask": 0.5},
-    "ml100k": {"length": 200, "dropout": 0.2, "lr": 3e-3, "every": 25, "mask": 0.2},
+    "ml100k": {
+        "length": 200,
+        "size": 32,
+        "dropout": 0.2,
+        "lr": 3e-3,
+        "every": 100,
+        "mask": 0.2,
+    },
     "ml1m": {"length": 200, "dropout": 0.2, "lr": 3e-3, "every": 500, "mask": 0.2},
     "beauty": {"length": 50, "dropout": 0.5, "every": 500, "mask": 0.6},
     "toys": {"length": 50, "dropout": 0.5, "every": 500, "mask": 0.5},
@@ -37,7 +44,7 @@ _DATA = {
 }
 _STEPS = {  # AE, AR
     "synthetic": (1000, 400),
-    "ml100k": (900, 400),
+    "ml100k": (1400, 700),
     "ml1m": (14000, 7000),
     "beauty": (8000, 4000),
     "toys": (8000, 4000),
@@ -147,7 +154,7 @@ def _run(argument, chosen):
         "loss": common.loss(name="sampled_softmax", samples=2048)
         if sampled
         else common.loss(),
-        "batch": common.batch(length=chosen["length"]),
+        "batch": common.batch(size=chosen.get("size", 128), length=chosen["length"]),
         # Betas and no weight decay as in the study, which has no schedule or clip.
         "optim": common.optim(
             lr=chosen.get("lr", 1e-3),
@@ -174,6 +181,9 @@ def _arms(dropout):
     return {
         "ce": {},
         "local": {"model": {"heads": 2, "windows": (0, 2)}},
+        "bpr": {"loss": {"name": "bpr", "samples": 1}},
+        "bce": {"loss": {"name": "bce", "samples": 1}},
+        "gbce": {"loss": {"name": "gbce", "samples": 256}},
         "bert4rec": {"model": {"name": "bert4rec", **encoder, **rates}},
         "lru": {
             "modes": ("ar",),
