@@ -11,14 +11,14 @@ from jaxrec.study import grid
 
 
 def test_a_study_from_cells_to_report(tmp_path):
-    config = tiny_study(arms=("ce", "local"))
+    config = tiny_study(arms=("local",))
     with config.unlocked():
-        config.published = {"ce-ar": {"recall@10": 0.2, "ndcg@10": 0.1}}
+        config.published = {"local-ar": {"recall@10": 0.2, "ndcg@10": 0.1}}
     result = grid.run(config, tmp_path)
-    assert len(result) == 4 * 4
-    ranks = np.load(tmp_path / "ce-ar/seed-42/ranks.npz")["test_rank"]
-    both = [ranks, np.load(tmp_path / "ce-ar/seed-43/ranks.npz")["test_rank"]]
-    assert result["ce-ar/recall@10"] == pytest.approx(np.mean(np.array(both) < 10))
+    assert len(result) == 2 * 4
+    ranks = np.load(tmp_path / "local-ar/seed-42/ranks.npz")["test_rank"]
+    both = [ranks, np.load(tmp_path / "local-ar/seed-43/ranks.npz")["test_rank"]]
+    assert result["local-ar/recall@10"] == pytest.approx(np.mean(np.array(both) < 10))
     report = (tmp_path / "report.md").read_text()
     for words in ("| local-ae |", "## AR - AE", "Holm's p", "popularity", "0.2000 ("):
         assert words in report
@@ -34,28 +34,31 @@ def test_a_study_from_cells_to_report(tmp_path):
     assert len(answer.ids) == 4
     assert not list(tmp_path.glob("*/training*"))
 
-    # One seed and one arm more: what is there is kept.
-    before = (tmp_path / "ce-ar/seed-42/test.json").stat().st_mtime_ns
-    more = grid.run(tiny_study(arms=("ce",), modes=("ar",), seeds=3), tmp_path)
-    assert (tmp_path / "ce-ar/seed-42/test.json").stat().st_mtime_ns == before
-    assert (tmp_path / "ce-ar/seed-44/test.json").exists()
-    assert "ce-ar/recall@10" in more and "local-ar/recall@10" not in more
+    # One seed more: what is there is kept.
+    before = (tmp_path / "local-ar/seed-42/test.json").stat().st_mtime_ns
+    more = grid.run(tiny_study(arms=("local",), modes=("ar",), seeds=3), tmp_path)
+    assert (tmp_path / "local-ar/seed-42/test.json").stat().st_mtime_ns == before
+    assert (tmp_path / "local-ar/seed-44/test.json").exists()
+    assert "local-ar/recall@10" in more and "local-ae/recall@10" not in more
 
-    other = tiny_study(arms=("ce",), modes=("ar",))
+    other = tiny_study(arms=("local",), modes=("ar",))
     other.run.optim.lr = 0.5
     with pytest.raises(ValueError, match="run.optim.lr: 0.008 there, 0.5 now"):
         grid.run(other, tmp_path)
-    fewer = tiny_study(arms=("ce",), modes=("ar",))
+    fewer = tiny_study(arms=("local",), modes=("ar",))
     fewer.run.data.num_users = 50
     with pytest.raises(ValueError, match="run.data.num_users: 60 there, 50 now"):
         grid.run(fewer, tmp_path)
 
 
-@pytest.mark.parametrize("halving", [False, True])
-def test_the_search_takes_the_best_on_validation(tmp_path, halving):
+@pytest.mark.parametrize(
+    ("halving", "heads", "steps"),
+    [(False, (), [4, 4, 4]), (True, (1, 2), [2, 2, 2, 4, 4, 4])],
+)
+def test_the_search_takes_the_best_on_validation(tmp_path, halving, heads, steps):
     config = tiny_study(modes=("ar",), seeds=1)
     config.search.optim.lr = (1e-9, 0.03, 1e-8)
-    config.search.model.heads = (1, 2)
+    config.search.model.heads = heads
     config.study.update(halving=halving, grace=1)
     grid.run(config, tmp_path)
     found = json.loads((tmp_path / "ce-ar/search.json").read_text())
@@ -63,10 +66,8 @@ def test_the_search_takes_the_best_on_validation(tmp_path, halving):
     rows = found["candidates"]
     best = max(rows, key=lambda row: row["value"])
     assert found["best"] == best["candidate"] and best["steps"] == 4
-    assert sorted(row["steps"] for row in rows) == (
-        [2, 2, 2, 4, 4, 4] if halving else [4] * 6
-    )
-    run = json.loads((tmp_path / "ce-ar/seed-42/config.json").read_text())
+    assert sorted(row["steps"] for row in rows) == steps
+    run = json.loads((tmp_path / "local-ar/seed-42/config.json").read_text())
     assert run["optim"]["lr"] == 0.03
     assert not (tmp_path / "ce-ar/search").exists()
 
@@ -74,7 +75,7 @@ def test_the_search_takes_the_best_on_validation(tmp_path, halving):
 def test_options_of_the_search_are_checked(tmp_path):
     config = tiny_study()
     config.study.update(halving=True, reduction=1)
-    with pytest.raises(ValueError, match="want grace >= 1 and reduction >= 2"):
+    with pytest.raises(ValueError, match="halving wants grace >= 1 and reduction >= 2"):
         grid.run(config, tmp_path)
     config.study.update(halving=False, search_seeds=0)
     with pytest.raises(ValueError, match="study.search_seeds: want >= 1, got 0"):

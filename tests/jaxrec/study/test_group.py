@@ -22,12 +22,14 @@ def leaves(tree):
     return [np.asarray(leaf) for leaf in jax.tree.leaves(tree)]
 
 
-@pytest.mark.parametrize("mode", ["ae", "ar"])
-def test_members_equal_runs_of_their_own(tmp_path, mode):
-    tasks = members(tiny_study(), mode=mode)
+@pytest.mark.parametrize(("mode", "devices"), [("ae", 1), ("ar", 2)])
+def test_members_equal_runs_of_their_own(tmp_path, mode, devices):
+    config = tiny_study()
+    config.run.optim.name = "sgd"  # Adam blows up what rounding does to tiny gradients
+    tasks = members(config, mode=mode, devices=devices)[:3]
     group = Group(tasks, tmp_path / "group", "cell")
     group.train(4)
-    assert [len(rows) for rows in group.history] == [2] * 4
+    assert [len(rows) for rows in group.history] == [2] * 3
     for i in (1, 2):
         task = tasks[i]
         train = {"log_every": 1, "eval_first": False, "patience": 0}
@@ -38,7 +40,7 @@ def test_members_equal_runs_of_their_own(tmp_path, mode):
         for one, other in zip(
             leaves(alone.params), leaves(group.best_params(i)), strict=True
         ):
-            np.testing.assert_allclose(one, other, atol=2e-5)
+            np.testing.assert_allclose(one, other, atol=2e-6)
     group.close()
 
 

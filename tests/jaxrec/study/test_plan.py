@@ -46,26 +46,32 @@ def test_every_shipped_cell_is_possible(argument):
     assert set(config.published) <= names
 
 
-def test_what_is_impossible_is_said():
-    def cells(**changes):
-        config = tiny_study().copy_and_resolve_references().unlock()
-        config.update(changes)
-        return plan.cells(config)
+def cells(**changes):
+    return plan.cells({**tiny_study(), **changes})
 
-    def study(**changes):
-        return {**tiny_study().study, **changes}
 
-    with pytest.raises(ValueError, match="study.arms: 'locla' .*nearest is 'local'"):
-        cells(study=study(arms=("locla",)))
-    with pytest.raises(ValueError, match="study.modes: 'ea' is unknown"):
-        cells(study=study(modes="ea"))
-    with pytest.raises(ValueError, match="study.seeds: want 1 or more, got 0"):
-        cells(study=study(seeds=0))
-    with pytest.raises(ValueError, match="none of the arms .* runs in modes"):
-        cells(study=study(arms=("lru",), modes=("ae",)))
-    with pytest.raises(ValueError, match="arms.ce: model 'lru' reads from left to"):
-        cells(arms={"ce": {"model": {"name": "lru"}}})
-    with pytest.raises(ValueError, match="arms.ce.optim.lrr: .* nearest is 'lr'"):
-        cells(arms={"ce": {"optim": {"lrr": 1.0}}})
-    with pytest.raises(ValueError, match="search.optim.lr: want a list of values"):
-        cells(search={"optim": {"lr": 0.1}})
+def study(**changes):
+    return {"study": {**tiny_study().study, **changes}}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (study(arms=("locla",)), "study.arms: 'locla' .*nearest is 'local'"),
+        (study(modes=("ea",)), "study.modes: 'ea' is unknown"),
+        (study(seeds=0), "study.seeds: want 1 or more, got 0"),
+        (study(arms=("lru",), modes=("ae",)), "none of the arms .* runs in modes"),
+        ({"arms": {"ce": {"model": {"name": "lru"}}}}, "'lru' reads from left to"),
+        (
+            {"arms": {"ce": {"optim": {"lrr": 1.0}}}, **study(arms=("ce",))},
+            "arms.ce.optim.lrr: .* nearest is 'lr'",
+        ),
+        (
+            {"search": {"optim": {"lr": 0.1}}},
+            "search.optim.lr: want a list of values",
+        ),
+    ],
+)
+def test_what_is_impossible_is_said(changes, message):
+    with pytest.raises(ValueError, match=message):
+        cells(**changes)

@@ -2,6 +2,8 @@
 
 import pathlib
 
+import jax
+
 import jaxrec.data
 from jaxrec.core import parallel
 from jaxrec.core.config_file import load_config
@@ -23,11 +25,11 @@ def tiny_study(arms=("ce",), modes=(), seeds=2):
     return config
 
 
-def tasks_of(config, candidates, seeds, mode="ar"):
+def tasks_of(config, candidates, seeds, mode="ar", devices=1):
     """Tasks of the first arm: every candidate with every seed."""
     (cell,) = plan.cells({**config, "study": {**config.study, "modes": (mode,)}})
     split = jaxrec.data.load(config.run.data)
-    mesh = parallel.make_mesh(1)
+    mesh = parallel.make_mesh(1, jax.devices()[:devices])
     return [
         plan.TASKS[mode](cell.run_config(candidate, seed), split, mesh)
         for candidate in candidates
