@@ -126,6 +126,8 @@ def _tables(results: Results) -> Any:
 
 
 def _heat(label: str, result: Mapping[str, Any]) -> Any:
+    from matplotlib.ticker import MaxNLocator
+
     weights = np.array(result["example"]["weights"])  # (blocks, h, n, n)
     blocks, heads, n, _ = weights.shape
     columns = [(block, head) for block in range(blocks) for head in range(heads)]
@@ -157,6 +159,7 @@ def _heat(label: str, result: Mapping[str, Any]) -> Any:
             ax=grid[:, column].tolist(),
             orientation="horizontal",
             extend="both" if signed else "max",
+            ticks=MaxNLocator(3),
         )
         grid[1, column].set_xlabel("key")
     for axes in grid[:, 0]:

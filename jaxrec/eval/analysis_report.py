@@ -35,7 +35,8 @@ are means over users and heads, ± is one standard error over users. Beside the 
 stand two controls under the same mask: **random**, standard normal logits, is what the
 mask does by itself; **shuffled**, each row's own weights in random order among its
 keys, is as peaked as the model but knows no place. A figure says something of the
-model where it differs from both.
+model where it differs from both. A model that sees both ways is asked as in evaluation:
+its mask token is the last position, and the row that answers.
 
 - `locality_w`: mean over rows of the mass at distances |i - j| <= w; `mean_distance`:
   the same of |i - j|.
@@ -61,6 +62,8 @@ _LIMITS = """\
 - **Early rows of a causal matrix have few keys**: they are near and peaked whatever the
   model. `locality`, `over_05` and the recency of short histories are raised by this;
   `random` shows by how much.
+- Random logits have deviation 1, those of a model another: `random` is not the same
+  model untrained. Peaked rows alone change ranks; `shuffled` has rows as peaked.
 - Ranks, errors and distances grow with n. Means over users mix lengths; two data sets,
   or two windows, cannot be compared by them.
 - The R^2 is about logits and counts every key the same, however little mass it has. It

@@ -64,18 +64,21 @@ def computed(variant):
         assert not queue
         return outputs
 
-    def run(params, left, right, packed, segments):
-        weights = module.attention(params, cfg, left)
+    def run(params, ids, segments):
+        weights = module.attention(params, cfg, ids, segments=segments)
+        left, own = ids[:2], weights[:, :2]
         return {
-            "left": weights,
-            "right": module.attention(params, cfg, right),
-            "packed": module.attention(params, cfg, packed, segments=segments),
+            "left": own,
+            "right": weights[:, 2:4],
+            "packed": weights[:, 4:],
             "encoded": module.encode(params, cfg, left),
-            "with": encoded_with(params, left, weights),
-            "uniform": encoded_with(params, left, jnp.full_like(weights, 1 / LENGTH)),
+            "with": encoded_with(params, left, own),
+            "uniform": encoded_with(params, left, jnp.full_like(own, 1 / LENGTH)),
         }
 
-    arrays = numpy_jit(run)(params, padded("left"), padded("right"), PACKED, SEGMENTS)
+    ids = np.concatenate([padded("left"), padded("right"), PACKED])
+    segments = np.concatenate([np.ones_like(ids[:4]), SEGMENTS])
+    arrays = numpy_jit(run)(params, ids, segments)
     return module, cfg, arrays
 
 
