@@ -26,6 +26,7 @@ import jax.numpy as jnp
 from jaxrec.core.dropout import dropout_rows, is_off
 
 _MASKED = -1e9  # Finite: differences with it are no NaN, and its exponential is 0.
+SMALLEST = float(jnp.finfo(jnp.float32).tiny)  # Of what is seen, in an analysis.
 _FORMS = ("auto", "einsum", "library")
 
 
@@ -108,17 +109,39 @@ def attend(
         if drops:
             raise ValueError("form='library' has no dropout of the probabilities")
         return jax.nn.dot_product_attention(queries, keys, values, mask=mask)
-    wide = jnp.promote_types(queries.dtype, jnp.float32)
-    scale = queries.shape[-1] ** -0.5
-    q, k, v = (jnp.swapaxes(a, 1, 2) for a in (queries * scale, keys, values))
-    scores = jnp.einsum("bhqe,bhke->bhqk", q, k, preferred_element_type=wide)
-    scores = jnp.where(mask, scores, _MASKED)
+    scores, v = _scores(queries, keys, mask), jnp.swapaxes(values, 1, 2)
     top = jax.lax.stop_gradient(scores.max(-1, keepdims=True))
     weights = jnp.exp(scores - top)
     total = weights.sum(-1)[..., None]
     weights = dropout_rows(weights, rate, dropout_keys, salt).astype(v.dtype)
-    y = jnp.einsum("bhqk,bhke->bhqe", weights, v, preferred_element_type=wide)
+    y = jnp.einsum("bhqk,bhke->bhqe", weights, v, preferred_element_type=scores.dtype)
     return jnp.swapaxes((y / total).astype(values.dtype), 1, 2)
+
+
+def attention_weights(
+    queries: jax.Array, keys: jax.Array, mask: jax.Array
+) -> jax.Array:
+    """What `attend` multiplies the values with, (b, h, q, k) float32, for analyses.
+
+    Exactly 0 where a key is not seen and **only there**: a probability too small for
+    float32 is its smallest normal number.
+
+    Args:
+      queries: as for `attend`.
+      keys: as for `attend`.
+      mask: as for `attend`.
+    """
+    weights = jax.nn.softmax(_scores(queries, keys, mask)).astype(jnp.float32)
+    return jnp.where(mask, jnp.maximum(weights, SMALLEST), 0)
+
+
+def _scores(queries, keys, mask):
+    """Scaled products (b, h, q, k), at least float32; -1e9 where nothing is seen."""
+    wide = jnp.promote_types(queries.dtype, jnp.float32)
+    scale = queries.shape[-1] ** -0.5
+    q, k = (jnp.swapaxes(a, 1, 2) for a in (queries * scale, keys))
+    scores = jnp.einsum("bhqe,bhke->bhqk", q, k, preferred_element_type=wide)
+    return jnp.where(mask, scores, _MASKED)
 
 
 def segment_positions(ids: jax.Array, segments: jax.Array | None = None) -> jax.Array:

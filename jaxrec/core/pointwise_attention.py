@@ -19,7 +19,7 @@ the gradient 4.6 instead of 16 ms.
 import jax
 import jax.numpy as jnp
 
-from jaxrec.core.attention import attention_mask
+from jaxrec.core.attention import SMALLEST, attention_mask
 
 _PART = 64  # most queries of a part
 
@@ -43,12 +43,40 @@ def pointwise_attend(
       mask: (b or 1, h or 1, q, k) bool, True where a key is seen.
       length: N.
     """
-    wide = jnp.promote_types(queries.dtype, jnp.float32)
-    q, k, v = (jnp.swapaxes(a, 1, 2) for a in (queries, keys, values))
-    scores = jnp.einsum("bhqe,bhke->bhqk", q, k, preferred_element_type=wide) + bias
-    weights = jnp.where(mask, jax.nn.silu(scores), 0).astype(v.dtype)
+    weights, v = _silu(queries, keys, bias, mask), jnp.swapaxes(values, 1, 2)
+    wide = weights.dtype
+    weights = weights.astype(v.dtype)
     y = jnp.einsum("bhqk,bhke->bhqe", weights, v, preferred_element_type=wide)
     return jnp.swapaxes((y / length).astype(values.dtype), 1, 2)
+
+
+def pointwise_weights(
+    queries: jax.Array, keys: jax.Array, bias: jax.Array, mask: jax.Array, length: int
+) -> jax.Array:
+    """What `pointwise_attend` multiplies the values with, (b, h, q, k) float32.
+
+    For analyses. The weights may be negative (from -0.28 / N on) and no row sums to 1.
+    They are exactly 0 where a key is not seen and only there, as those of
+    `jaxrec.core.attention.attention_weights` are.
+
+    Args:
+      queries: as for `pointwise_attend`.
+      keys: as for `pointwise_attend`.
+      bias: as for `pointwise_attend`.
+      mask: as for `pointwise_attend`.
+      length: N.
+    """
+    weights = _silu(queries, keys, bias, mask).astype(jnp.float32) / length
+    weights = jnp.where(jnp.abs(weights) < SMALLEST, SMALLEST, weights)
+    return jnp.where(mask, weights, 0)
+
+
+def _silu(queries, keys, bias, mask):
+    """SiLU of the scores (b, h, q, k), at least float32; 0 where nothing is seen."""
+    wide = jnp.promote_types(queries.dtype, jnp.float32)
+    q, k = (jnp.swapaxes(a, 1, 2) for a in (queries, keys))
+    scores = jnp.einsum("bhqe,bhke->bhqk", q, k, preferred_element_type=wide) + bias
+    return jnp.where(mask, jax.nn.silu(scores), 0)
 
 
 def causal_pointwise(

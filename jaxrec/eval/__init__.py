@@ -1,5 +1,6 @@
-"""Full-ranking metrics and the floors beside them."""
+"""Full-ranking metrics, the floors beside them, and analyses of trained runs."""
 
+from jaxrec.eval.analysis import analyse
 from jaxrec.eval.floors import popularity_ranks, transition_ranks
 from jaxrec.eval.metrics import Ranks, summary, table
 from jaxrec.eval.ranking import rank_cases, score_ranks, target_ranks
@@ -7,6 +8,7 @@ from jaxrec.eval.sampled import sampled_ranks
 
 __all__ = [
     "Ranks",
+    "analyse",
     "popularity_ranks",
     "rank_cases",
     "sampled_ranks",

@@ -23,6 +23,13 @@ What a backbone has where it applies:
                                of a model that sees what comes after a position;
                                `encode` then takes `at` (b, m), the slots wanted, and
                                `prefill` predicts what follows the history
+    attention(params, cfg, ids, *, segments=None) -> weights  (blocks, b, h, t, t)
+                               float32, for analyses: what each block multiplies values
+                               with, without dropout; exactly 0 where a key is not seen
+                               (the same in every block) and only there. Rows sum to 1,
+                               unless the module says POINTWISE = True: SiLU of scores
+    impulse(params, cfg, length) -> (blocks, length)          how much of an input is in
+                               the recurrence's output so many events later
     config field "length"      positions of a sequence, given by the batches of a run
 
 A backbone `x` may have a companion `x_serving` with the same functions over parameters

@@ -9,11 +9,17 @@ import jax.numpy as jnp
 
 from jaxrec.core.attention import segment_positions
 from jaxrec.core.dropout import dropout_rows
-from jaxrec.core.pointwise_attention import causal_pointwise
+from jaxrec.core.pointwise_attention import (
+    causal_pointwise,
+    pointwise_attend,
+    pointwise_weights,
+    relative_bias,
+)
 from jaxrec.models._layers import (
     check_length,
     linear,
     rows_at,
+    sequence_mask,
     split_heads,
     standardised,
 )
@@ -54,6 +60,35 @@ def encode(
 
     x, _ = blocks(params, cfg, x, ids != 0, attention, keys=keys)
     return unit(x)
+
+
+def attention(
+    params: Params,
+    cfg: "HSTUConfig",
+    ids: jax.Array,
+    *,
+    segments: jax.Array | None = None,
+) -> jax.Array:
+    """Weights (blocks, b, h, t, t) float32 that values are summed with in `encode`.
+
+    For analyses, see `jaxrec.core.pointwise_attention.pointwise_weights`. Padding has
+    values of 0 in the sum; here its weights are 0. Arguments and errors are those of
+    `encode`; nothing is dropped.
+    """
+    check_length(ids, cfg.length)
+    slots = jnp.arange(ids.shape[1])[None]
+    mask = sequence_mask(ids, segments, None, causal=True)
+    weights = []
+
+    def attend(i, q, k, v):
+        relative = params[f"block_{i}"]["relative_bias"]
+        bias = relative_bias(relative, slots, slots)
+        weights.append(pointwise_weights(q, k, bias, mask, cfg.length))
+        return pointwise_attend(q, k, v, bias, mask, cfg.length)
+
+    x = embedded(params, cfg, ids, segment_positions(ids, segments), None)
+    blocks(params, cfg, x, ids != 0, attend)
+    return jnp.stack(weights)
 
 
 def embedded(params, cfg, ids, positions, keys):

@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxrec.core.attention import attend, attention_mask
+from jaxrec.core.attention import attend, attention_mask, attention_weights
 
 Params = dict[str, Any]
 
@@ -48,6 +48,7 @@ def self_attention(
     rate: float = 0.0,
     keys: jax.Array | None = None,
     salt: int = 0,
+    weights: list[jax.Array] | None = None,
 ) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
     """Multi-head attention of a sequence to itself, up to and with the output map.
 
@@ -61,6 +62,8 @@ def self_attention(
       rate: dropout of the probabilities.
       keys: (b,) typed dropout keys, or `None`.
       salt: of this place.
+      weights: for analyses, a list that gets the attention weights (b, h, m, t), see
+        `jaxrec.core.attention.attention_weights`.
 
     Returns:
       `(y, (keys, values))`: outputs (b, m, d) and what a cache keeps, each (b, t, d).
@@ -70,8 +73,11 @@ def self_attention(
     else:
         q = linear(block["query"], rows_at(x, at), dtype)
         k, v = projected(block, ("key", "value"), x, dtype)
+    split = [split_heads(a, heads) for a in (q, k, v)]
+    if weights is not None:
+        weights.append(attention_weights(*split[:2], mask))
     y = attend(
-        *(split_heads(a, heads) for a in (q, k, v)),
+        *split,
         mask,
         rate=rate,
         dropout_keys=keys,

@@ -61,6 +61,30 @@ def encode(
     return output(params, cfg, x, users)
 
 
+def attention(
+    params: Params,
+    cfg: "SARConfig",
+    ids: jax.Array,
+    *,
+    segments: jax.Array | None = None,
+    users: jax.Array | None = None,
+) -> jax.Array:
+    """Attention weights (blocks, b, h, t, t) float32 of `encode`, for analyses.
+
+    See `jaxrec.core.attention.attention_weights`. Arguments and errors are those of
+    `encode`; nothing is dropped.
+    """
+    check_length(ids, cfg.length)
+
+    def mask(at):
+        return sequence_mask(ids, segments, at, cfg.causal, cfg.windows)
+
+    weights: list[jax.Array] = []
+    x = embedded(params, cfg, ids, segment_positions(ids, segments), users, None)
+    blocks(params, cfg, x, mask, weights=weights)
+    return jnp.stack(weights)
+
+
 def embedded(params, cfg, ids, positions, users, keys):
     tables = params["embedding"]
     x = tables["table"][ids] * math.sqrt(cfg.dim)
@@ -71,8 +95,11 @@ def embedded(params, cfg, ids, positions, users, keys):
     return dropout_rows(x + tables["position"][positions], cfg.dropout, keys, 0)
 
 
-def blocks(params, cfg, x, mask, *, keys=None, at=None):
-    """The blocks; `at` cuts the last one. Also the keys and values of each."""
+def blocks(params, cfg, x, mask, *, keys=None, at=None, weights=None):
+    """The blocks; `at` cuts the last one. Also the keys and values of each.
+
+    A list `weights` gets the attention weights of each.
+    """
     caches = []
     for i in range(cfg.blocks):
         block, salt = params[f"block_{i}"], 1 + 3 * i
@@ -89,6 +116,7 @@ def blocks(params, cfg, x, mask, *, keys=None, at=None):
             rate=cfg.dropout_attention,
             keys=keys,
             salt=salt,
+            weights=weights,
         )
         caches.append(cache)
         x = after_attention(block, cfg, rows_at(x, wanted) + y, keys, salt)

@@ -181,6 +181,31 @@ def encode(
     Raises:
       ValueError: rows longer than the positions.
     """
+    x = _blocks(params, cfg, ids, segments, keys=keys, at=at)
+    dtype = jnp.dtype(cfg.compute_dtype)
+    y = jax.nn.gelu(linear(params["output"], x, dtype), approximate=True)
+    return layer_norm(params["output"]["norm"], y, _EPSILON)
+
+
+def attention(
+    params: Params,
+    cfg: BERT4RecConfig,
+    ids: jax.Array,
+    *,
+    segments: jax.Array | None = None,
+) -> jax.Array:
+    """Attention weights (blocks, b, h, t, t) float32 of `encode`, for analyses.
+
+    See `jaxrec.core.attention.attention_weights`. Arguments and errors are those of
+    `encode`; nothing is dropped.
+    """
+    weights: list[jax.Array] = []
+    _blocks(params, cfg, ids, segments, weights=weights)
+    return jnp.stack(weights)
+
+
+def _blocks(params, cfg, ids, segments, *, keys=None, at=None, weights=None):
+    """Embedding and blocks; a list `weights` gets the attention weights of each."""
     check_length(ids, cfg.length)
     tables, dtype = params["embedding"], jnp.dtype(cfg.compute_dtype)
     positions = segment_positions(ids, segments)
@@ -199,6 +224,7 @@ def encode(
             rate=cfg.dropout_attention,
             keys=keys,
             salt=salt,
+            weights=weights,
         )
         y = rows_at(x, wanted) + dropout_rows(y, cfg.dropout, keys, salt + 1)
         x = layer_norm(block["norm"], y, _EPSILON)
@@ -207,8 +233,7 @@ def encode(
             linear(block["ffn_out"], y, dtype), cfg.dropout, keys, salt + 2
         )
         x = layer_norm(block["ffn_norm"], y, _EPSILON)
-    y = jax.nn.gelu(linear(params["output"], x, dtype), approximate=True)
-    return layer_norm(params["output"]["norm"], y, _EPSILON)
+    return x
 
 
 def score(params: Params, cfg: BERT4RecConfig, hidden: jax.Array) -> jax.Array:

@@ -42,11 +42,13 @@ import jax
 import jax.numpy as jnp
 
 from jaxrec.models._hstu_cache import extend, prefill, start, step, window
-from jaxrec.models._hstu_network import encode, unit
+from jaxrec.models._hstu_network import attention, encode, unit
 from jaxrec.models._layers import scores_of
 
 __all__ = [
     "HSTUConfig",
+    "POINTWISE",
+    "attention",
     "decayed",
     "encode",
     "extend",
@@ -60,6 +62,8 @@ __all__ = [
 ]
 
 Params = dict[str, Any]
+
+POINTWISE = True  # The weights of `attention` are those of a sum and not of a mean.
 
 
 @dataclasses.dataclass(frozen=True)

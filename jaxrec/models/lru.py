@@ -34,6 +34,21 @@ import jax.numpy as jnp
 from jaxrec.core.dropout import dropout
 from jaxrec.core.scan import linear_recurrence
 from jaxrec.models._layers import layer_norm, linear, scores_of
+from jaxrec.models._lru_response import impulse
+
+__all__ = [
+    "LRUConfig",
+    "decayed",
+    "encode",
+    "head",
+    "impulse",
+    "init",
+    "prefill",
+    "run",
+    "score",
+    "start",
+    "step",
+]
 
 Params = dict[str, Any]
 State = tuple[tuple[jax.Array, jax.Array], ...]

@@ -48,10 +48,11 @@ from jaxrec.models._sar_cache import (
     step,
     window,
 )
-from jaxrec.models._sar_network import encode
+from jaxrec.models._sar_network import attention, encode
 
 __all__ = [
     "SARConfig",
+    "attention",
     "decayed",
     "encode",
     "extend",

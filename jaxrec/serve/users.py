@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from jaxrec import data
+from jaxrec.core.run_directory import IDS_FILE, read_config
 from jaxrec.data.identity import as_integers
-from jaxrec.serve.workdir import IDS_FILE, read_config
 
 _NEAR = 3
 

@@ -1,29 +1,24 @@
 """From a working directory to a Recommender.
 
-Three things of a run are needed, and never its data:
-
-    config.json         section model: which backbone, of which size
-    ids.npz             item_ids (items + 1,), titles where known
-    checkpoints/best    the parameters
+What `jaxrec.core.run_directory` names is needed of a run, and never its data.
 """
 
-import json
 import os
 import zipfile
 from pathlib import Path
-from typing import Any
 
-import jax
 import numpy as np
 
-from jaxrec.core.checkpoint import Checkpoints
-from jaxrec.core.config import CONFIG_FILE
+from jaxrec.core.run_directory import (
+    IDS_FILE,
+    best_params,
+    check_is_run,
+    read_config,
+)
 from jaxrec.models import config_of_run, model_module, serving_module
 from jaxrec.serve.backbone import LENGTHS, from_model
 from jaxrec.serve.ids import ItemIds
 from jaxrec.serve.recommender import Recommender
-
-IDS_FILE = "ids.npz"
 
 
 def load(
@@ -55,51 +50,17 @@ def load(
     if not lengths or min(lengths) < 1:
         raise ValueError(f"lengths: want one or more of 1 or more, got {lengths}")
     path = Path(workdir)
-    _check_is_run(path)
+    check_is_run(path)
     config = read_config(path)
     ids = _read_ids(path / IDS_FILE)
     module = model_module(config["model"]["name"])
     cfg = config_of_run(config, len(ids))
-    abstract = jax.eval_shape(lambda: module.init(jax.random.key(0), cfg))
-    checkpoints = Checkpoints(path)
-    try:
-        params = checkpoints.restore_best(abstract).tree
-    finally:
-        checkpoints.close()
+    params = best_params(path, lambda key: module.init(key, cfg))
     serving = serving_module(config["model"]["name"])
     backbone = from_model(module, cfg, params, serving=serving, lengths=lengths)
     return Recommender(
         backbone, ids, seen_capacity=seen_capacity, on_unknown=on_unknown
     )
-
-
-def read_config(workdir: str | os.PathLike[str]) -> dict[str, Any]:
-    """The configuration of a run, as plain dicts.
-
-    Raises:
-        FileNotFoundError: There is none.
-        ValueError: It is no JSON, or has no section model with a name.
-    """
-    path = Path(workdir) / CONFIG_FILE
-    try:
-        config = json.loads(path.read_text())
-    except ValueError as error:
-        raise ValueError(f"{path} is no JSON: {error}") from error
-    if not isinstance(config, dict) or "name" not in (config.get("model") or {}):
-        raise ValueError(f"{path}: config.model.name is missing")
-    return config
-
-
-def _check_is_run(path: Path) -> None:
-    if not path.is_dir():
-        raise FileNotFoundError(f"workdir {path}: no such directory")
-    wanted = (CONFIG_FILE, IDS_FILE, "checkpoints/best")
-    missing = [name for name in wanted if not (path / name).exists()]
-    if missing:
-        raise FileNotFoundError(
-            f"workdir {path}: {', '.join(missing)} missing; want a directory that a "
-            "run wrote, after its first evaluation"
-        )
 
 
 def _read_ids(path: Path) -> ItemIds:

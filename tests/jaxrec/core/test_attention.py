@@ -5,7 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxrec.core.attention import attend, attention_mask, segment_positions
+from jaxrec.core.attention import (
+    attend,
+    attention_mask,
+    attention_weights,
+    segment_positions,
+)
 from jaxrec.core.dropout import row_keys
 from tests.jaxrec.compiling import numpy_jit
 
@@ -113,6 +118,22 @@ def test_large_scores_are_no_nan():
     y, grads = compiled(1e3 * q, 1e3 * k, v, mask, "einsum")
     for array in (y, *grads):
         assert np.isfinite(array).all()
+
+
+def test_weights_are_those_of_the_product():
+    q, k, v, mask = draw()
+    weights = np.asarray(attention_weights(q, k, mask))
+    assert weights.dtype == np.float32
+    y = np.einsum("bhqk,bkhe->bqhe", weights, v)
+    np.testing.assert_allclose(y, by_hand(q, k, v, mask), rtol=0, atol=1e-6)
+    np.testing.assert_array_equal(weights != 0, mask)
+    # Also where a probability is below every float32.
+    sharp = np.asarray(attention_weights(1e3 * q, 1e3 * k, mask))
+    np.testing.assert_array_equal(sharp != 0, mask)
+    np.testing.assert_allclose(sharp.sum(-1), 1, rtol=1e-6)
+    half = attention_weights(q.astype(jnp.bfloat16), k.astype(jnp.bfloat16), mask)
+    assert half.dtype == jnp.float32
+    np.testing.assert_allclose(half, weights, atol=0.05)
 
 
 def test_what_is_not_seen_has_no_part_in_it():

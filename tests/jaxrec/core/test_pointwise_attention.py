@@ -11,6 +11,7 @@ from jaxrec.core.attention import attention_mask
 from jaxrec.core.pointwise_attention import (
     causal_pointwise,
     pointwise_attend,
+    pointwise_weights,
     relative_bias,
 )
 from tests.jaxrec.compiling import numpy_jit
@@ -67,6 +68,21 @@ def test_some_queries_with_a_mask():
         restated(q, k, v, relative), np.asarray(at)[..., None, None], 1
     )
     np.testing.assert_allclose(y, wanted, rtol=0, atol=1e-6)
+
+
+def test_weights_are_those_of_the_sum():
+    q, k, v, relative = draw()
+    slots = jnp.arange(T)[None]
+    mask = attention_mask(slots, slots, causal=True)
+    bias = relative_bias(relative, slots, slots)
+    weights = np.asarray(pointwise_weights(q, k, bias, mask, N))
+    assert weights.dtype == np.float32 and weights.min() < 0
+    y = np.einsum("bhqk,bkhe->bqhe", weights, v)
+    np.testing.assert_allclose(y, restated(q, k, v, relative), rtol=0, atol=1e-6)
+    # Also where a score is so low that its SiLU is 0.
+    low = np.asarray(pointwise_weights(q, k, bias - 1e3, mask, N))
+    np.testing.assert_array_equal(low != 0, np.broadcast_to(mask, low.shape))
+    assert np.abs(low).max() < 1e-30
 
 
 def test_relative_bias_by_distance():

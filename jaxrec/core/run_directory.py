@@ -1,0 +1,71 @@
+"""What a finished or unfinished run left in its directory, for those who read it.
+
+config.json         section model: which backbone, of which size
+ids.npz             item_ids (items + 1,), user_ids, titles where known
+checkpoints/best    the parameters
+"""
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from jaxrec.core.checkpoint import Checkpoints
+from jaxrec.core.config import CONFIG_FILE
+
+IDS_FILE = "ids.npz"
+
+
+def check_is_run(workdir: str | os.PathLike[str]) -> None:
+    """Raises FileNotFoundError unless a run wrote all three; says what is missing."""
+    path = Path(workdir)
+    if not path.is_dir():
+        raise FileNotFoundError(f"workdir {path}: no such directory")
+    wanted = (CONFIG_FILE, IDS_FILE, "checkpoints/best")
+    missing = [name for name in wanted if not (path / name).exists()]
+    if missing:
+        raise FileNotFoundError(
+            f"workdir {path}: {', '.join(missing)} missing; want a directory that a "
+            "run wrote, after its first evaluation"
+        )
+
+
+def read_config(workdir: str | os.PathLike[str]) -> dict[str, Any]:
+    """The configuration of a run, as plain dicts.
+
+    Raises:
+        FileNotFoundError: There is none.
+        ValueError: It is no JSON, or has no section model with a name.
+    """
+    path = Path(workdir) / CONFIG_FILE
+    try:
+        config = json.loads(path.read_text())
+    except ValueError as error:
+        raise ValueError(f"{path} is no JSON: {error}") from error
+    if not isinstance(config, dict) or "name" not in (config.get("model") or {}):
+        raise ValueError(f"{path}: config.model.name is missing")
+    return config
+
+
+def best_params(
+    workdir: str | os.PathLike[str], init: Callable[[jax.Array], Any]
+) -> Any:
+    """The best parameters of a run.
+
+    Args:
+        workdir: Directory of the run.
+        init: Draws such parameters from a key; only shapes and types are asked of it.
+
+    Raises:
+        FileNotFoundError: None were saved.
+        ValueError: They are of another architecture, or damaged.
+    """
+    abstract = jax.eval_shape(lambda: init(jax.random.key(0)))
+    checkpoints = Checkpoints(Path(workdir))
+    try:
+        return checkpoints.restore_best(abstract).tree
+    finally:
+        checkpoints.close()
