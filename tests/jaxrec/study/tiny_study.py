@@ -20,6 +20,7 @@ def tiny_study(arms=("ce",), modes=(), seeds=2):
     config.run.batch.update(size=8, length=12)
     config.run.train.update(eval_every=2, save_every=2)
     config.run.parallel.micro = 1
+    config.run.optim.update(warmup=0, schedule="constant")
     config.modes.ae.train.steps = config.modes.ar.train.steps = 4
     config.study.update(arms=arms, modes=modes, seeds=seeds)
     return config
