@@ -13,7 +13,9 @@ default, no download), ml1m, ml100k, beauty, toys, games, yelp, beauty_sasrec.
     --config.study.halving=True              and give the worst up early
 
 Arms: ce (the study's "vanilla"), local (one of two heads sees two neighbours), the
-losses bpr, bce (a negative each) and gbce (256), bert4rec (the encoder of the study's re-evaluation); AR only: lru, hstu.
+losses bpr, bce (a negative each) and gbce (256), bert4rec (the encoder of the study's
+re-evaluation), the language models' albert, llama and transformer_xl; AR only: lru,
+hstu.
 """
 
 import os

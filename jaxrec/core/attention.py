@@ -13,7 +13,7 @@ Two forms of the product, equal to rounding:
   instead of before: (b, h, q, e) numbers are divided and not (b, h, q, k). On a CPU it
   takes about half the time of the other or less, with the gradient of 8 rows of 200
   positions 4.6 instead of 8.2 ms (one head of 64) and 6.2 instead of 22 (two of 32).
-  The only form with dropout on the probabilities.
+  The only form with dropout on the probabilities, and with values of another width.
 * "library": `jax.nn.dot_product_attention` in the implementation that JAX chooses, so
   far plain XLA everywhere. Chosen away from CPUs, where nothing was measured.
 """
@@ -76,40 +76,50 @@ def attend(
     values: jax.Array,
     mask: jax.Array,
     *,
+    scale: float | None = None,
     rate: float = 0.0,
     dropout_keys: jax.Array | None = None,
     salt: int = 0,
     form: str = "auto",
 ) -> jax.Array:
-    """Scaled dot-product attention, (b, q, h, e) in the dtype of the values.
+    """Scaled dot-product attention, (b, q, h, f) in the dtype of the values.
 
     Args:
       queries: (b, q, h, e) float. Products run in this dtype, the softmax at least in
         float32.
       keys: (b, k, h, e).
-      values: (b, k, h, e).
+      values: (b, k, h, f).
       mask: (b or 1, h or 1, q, k) bool, True where a key is seen; every query must see
         at least one.
+      scale: what scores are multiplied by; `None` for 1 / sqrt(e).
       rate: dropout of the probabilities.
       dropout_keys: (b,) typed keys, one per row, or `None` for no dropout.
       salt: see `jaxrec.core.dropout.dropout_rows`.
       form: "einsum", "library" or "auto": the library's away from CPUs, if nothing is
-        dropped.
+        dropped and f is e.
 
     Raises:
-      ValueError: an unknown form, or dropout asked of the library's.
+      ValueError: an unknown form, or dropout or two widths asked of the library's.
     """
     if form not in _FORMS:
         raise ValueError(f"form: want one of {', '.join(_FORMS)}, got {form!r}")
     drops = dropout_keys is not None and not is_off(rate)
+    widths = {keys.shape[-1], values.shape[-1]}
     if form == "auto":
         on_cpu = jax.default_backend() == "cpu"
-        form = "einsum" if drops or on_cpu else "library"
+        form = "einsum" if drops or on_cpu or len(widths) > 1 else "library"
     if form == "library":
         if drops:
             raise ValueError("form='library' has no dropout of the probabilities")
-        return jax.nn.dot_product_attention(queries, keys, values, mask=mask)
-    scores, v = _scores(queries, keys, mask), jnp.swapaxes(values, 1, 2)
+        if len(widths) > 1:
+            raise ValueError(
+                "form='library' has one width of keys and values, got "
+                f"{keys.shape[-1]} and {values.shape[-1]}"
+            )
+        return jax.nn.dot_product_attention(
+            queries, keys, values, mask=mask, scale=scale
+        )
+    scores, v = _scores(queries, keys, mask, scale), jnp.swapaxes(values, 1, 2)
     top = jax.lax.stop_gradient(scores.max(-1, keepdims=True))
     weights = jnp.exp(scores - top)
     total = weights.sum(-1)[..., None]
@@ -119,7 +129,10 @@ def attend(
 
 
 def attention_weights(
-    queries: jax.Array, keys: jax.Array, mask: jax.Array
+    queries: jax.Array,
+    keys: jax.Array,
+    mask: jax.Array,
+    scale: float | None = None,
 ) -> jax.Array:
     """What `attend` multiplies the values with, (b, h, q, k) float32, for analyses.
 
@@ -130,15 +143,17 @@ def attention_weights(
       queries: as for `attend`.
       keys: as for `attend`.
       mask: as for `attend`.
+      scale: as for `attend`.
     """
-    weights = jax.nn.softmax(_scores(queries, keys, mask)).astype(jnp.float32)
+    weights = jax.nn.softmax(_scores(queries, keys, mask, scale)).astype(jnp.float32)
     return jnp.where(mask, jnp.maximum(weights, SMALLEST), 0)
 
 
-def _scores(queries, keys, mask):
+def _scores(queries, keys, mask, scale):
     """Scaled products (b, h, q, k), at least float32; -1e9 where nothing is seen."""
     wide = jnp.promote_types(queries.dtype, jnp.float32)
-    scale = queries.shape[-1] ** -0.5
+    if scale is None:
+        scale = queries.shape[-1] ** -0.5
     q, k = (jnp.swapaxes(a, 1, 2) for a in (queries * scale, keys))
     scores = jnp.einsum("bhqe,bhke->bhqk", q, k, preferred_element_type=wide)
     return jnp.where(mask, scores, _MASKED)

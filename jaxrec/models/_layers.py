@@ -1,6 +1,6 @@
 """Layers that several backbones have, as functions of their parameters."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -25,9 +25,12 @@ def layer_norm(params: Params, x: jax.Array, epsilon: float = 1e-5) -> jax.Array
 
 
 def linear(params: Params, x: jax.Array, dtype: jnp.dtype) -> jax.Array:
-    """x W + b for x (..., i) and a kernel (i, o), computed and returned in `dtype`."""
+    """x W + b for x (..., i) and a kernel (i, o), computed and returned in `dtype`.
+
+    A map without "bias" is x W.
+    """
     y = jnp.einsum("...i,io->...o", x.astype(dtype), params["kernel"].astype(dtype))
-    return y + params["bias"].astype(dtype)
+    return y + params["bias"].astype(dtype) if "bias" in params else y
 
 
 def rows_at(x: jax.Array, at: jax.Array | None) -> jax.Array:
@@ -48,6 +51,7 @@ def self_attention(
     rate: float = 0.0,
     keys: jax.Array | None = None,
     salt: int = 0,
+    positional: Callable[..., tuple[jax.Array, jax.Array]] | None = None,
     weights: list[jax.Array] | None = None,
 ) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
     """Multi-head attention of a sequence to itself, up to and with the output map.
@@ -62,6 +66,8 @@ def self_attention(
       rate: dropout of the probabilities.
       keys: (b,) typed dropout keys, or `None`.
       salt: of this place.
+      positional: (block, queries (b, m, h, e), keys (b, t, h, e), at) to what is
+        multiplied instead, of any width, still over sqrt(e). `None`: themselves.
       weights: for analyses, a list that gets the attention weights (b, h, m, t), see
         `jaxrec.core.attention.attention_weights`.
 
@@ -73,12 +79,18 @@ def self_attention(
     else:
         q = linear(block["query"], rows_at(x, at), dtype)
         k, v = projected(block, ("key", "value"), x, dtype)
-    split = [split_heads(a, heads) for a in (q, k, v)]
+    queries, sought, values = (split_heads(a, heads) for a in (q, k, v))
+    scale = queries.shape[-1] ** -0.5
+    if positional is not None:
+        queries, sought = positional(block, queries, sought, at)
     if weights is not None:
-        weights.append(attention_weights(*split[:2], mask))
+        weights.append(attention_weights(queries, sought, mask, scale))
     y = attend(
-        *split,
+        queries,
+        sought,
+        values,
         mask,
+        scale=scale,
         rate=rate,
         dropout_keys=keys,
         salt=salt,
@@ -119,7 +131,7 @@ def projected(
     """Several linear maps of the same x (b, t, d) as one product."""
     joined = {
         part: jnp.concatenate([block[name][part] for name in names], -1)
-        for part in ("kernel", "bias")
+        for part in block[names[0]]
     }
     return jnp.split(linear(joined, x, dtype), len(names), axis=-1)
 

@@ -14,23 +14,20 @@ from jaxrec.models._sar_network import (
     encode,
     output,
 )
-from jaxrec.models._windows import anew_where_full, last_ids, pushed, question
+from jaxrec.models._windows import (
+    anew_where_full,
+    last_ids,
+    mask_token,
+    pushed,
+    question,
+    window,
+)
 
 if TYPE_CHECKING:
     from jaxrec.models.sar import SARConfig
 
 Params = dict[str, Any]
 State = dict[str, jax.Array]
-
-
-def window(cfg: "SARConfig") -> int:
-    """How many of the last events an output depends on."""
-    return cfg.length if cfg.causal else cfg.length - 1
-
-
-def mask_token(cfg: "SARConfig") -> int | None:
-    """The id that stands for an item to be predicted; `None` for a causal model."""
-    return None if cfg.causal else cfg.items + 1
 
 
 def start(cfg: "SARConfig", batch: int, *, users: jax.Array | None = None) -> State:

@@ -5,6 +5,7 @@ way, so that a new id pushes the oldest out on the left.
 """
 
 from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -70,3 +71,59 @@ def question(ids: jax.Array, token: int | None) -> tuple[jax.Array, jax.Array]:
     ids = jnp.pad(ids, ((0, 0), (0, 1)))
     behind = jnp.arange(ids.shape[1]) == count[:, None]
     return jnp.where(behind, token, ids), count[:, None]
+
+
+def window(cfg: Any) -> int:
+    """How many of the last events an output depends on."""
+    return cfg.length if cfg.causal else cfg.length - 1
+
+
+def mask_token(cfg: Any) -> int | None:
+    """The id that stands for an item to be predicted; `None` for a causal model."""
+    return None if cfg.causal else cfg.items + 1
+
+
+class Serving(NamedTuple):
+    """The serving functions of a backbone, see `jaxrec.models`."""
+
+    start: Callable
+    step: Callable
+    extend: Callable
+    prefill: Callable
+
+
+def serving(encode: Callable[..., jax.Array]) -> Serving:
+    """Serving that keeps the last ids and encodes them anew at every event.
+
+    Args:
+      encode: of a backbone whose config has `length`, `causal` and `items`.
+    """
+
+    def start(cfg, batch):
+        """The state of users without history: ids (batch, window), left padded."""
+        return {"ids": jnp.zeros((batch, window(cfg)), jnp.int32)}
+
+    def step(params, cfg, state, ids):
+        """One event: state and ids (b,) to the next state and outputs (b, w).
+
+        Costs one encoding of the window. Id 0 gives the output of an empty history for
+        a fresh state; its state must then not be kept.
+        """
+        return extend(params, cfg, state, ids[:, None])
+
+    def extend(params, cfg, state, ids):
+        """State and answer (b, w) after ids (b, t) that follow those of `state`."""
+        return prefill(params, cfg, pushed(state["ids"], ids))
+
+    def prefill(params, cfg, ids):
+        """State and answer (b, w) after histories ids (b, t), left padded with 0.
+
+        Only the last `window(cfg)` ids count. The answer is the output of the mask
+        token behind them, or of the last item of a causal model.
+        """
+        ids = ids[:, max(ids.shape[1] - window(cfg), 0) :]
+        asked, at = question(ids, mask_token(cfg))
+        state = {"ids": last_ids(ids, window(cfg))}
+        return state, encode(params, cfg, asked, at=at)[:, 0]
+
+    return Serving(start, step, extend, prefill)

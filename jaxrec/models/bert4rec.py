@@ -23,28 +23,39 @@ as depends on those that come later, so nothing can be kept.
 """
 
 import dataclasses
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from jaxrec.core.attention import segment_positions
-from jaxrec.core.dropout import dropout_rows
-from jaxrec.models._layers import (
-    check_length,
-    layer_norm,
-    linear,
-    rows_at,
-    scores_of,
-    self_attention,
-    sequence_mask,
+from jaxrec.models._bert_network import EPSILON, embedded, form
+from jaxrec.models._encoder import (
+    Params,
+    attention_of,
+    blocks,
+    check_sizes,
+    decayed,
 )
-from jaxrec.models._windows import last_ids, pushed, question
+from jaxrec.models._layers import layer_norm, linear, scores_of
+from jaxrec.models._windows import mask_token, serving, window
 
-Params = dict[str, Any]
-State = dict[str, jax.Array]
+__all__ = [
+    "BERT4RecConfig",
+    "Params",
+    "attention",
+    "decayed",
+    "encode",
+    "extend",
+    "head",
+    "init",
+    "mask_token",
+    "prefill",
+    "score",
+    "start",
+    "step",
+    "window",
+]
 
-_EPSILON = 1e-12
+_FORM = form(approximate=True)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,23 +89,7 @@ class BERT4RecConfig:
     table_multiple: int = 1
 
     def __post_init__(self):
-        smallest = 1 if self.causal else 2  # a mask token and something to see
-        if self.items < 1 or self.blocks < 1 or self.length < smallest:
-            raise ValueError(
-                "BERT4RecConfig: want items >= 1, blocks >= 1, length >= "
-                f"{smallest}, got items={self.items}, blocks={self.blocks}, "
-                f"length={self.length}"
-            )
-        if self.dim < 4 or self.dim % 4 or self.heads < 1 or self.dim % self.heads:
-            raise ValueError(
-                "BERT4RecConfig: want dim a multiple of 4 and of heads, got "
-                f"dim={self.dim}, heads={self.heads}"
-            )
-        if self.compute_dtype not in ("float32", "bfloat16"):
-            raise ValueError(
-                "BERT4RecConfig: compute_dtype must be float32 or bfloat16, got "
-                f"{self.compute_dtype!r}"
-            )
+        check_sizes(self)
 
     @property
     def vocabulary(self) -> int:
@@ -105,16 +100,6 @@ class BERT4RecConfig:
     def rows(self) -> int:
         """Rows of the item table: the vocabulary, rounded up."""
         return -(-self.vocabulary // self.table_multiple) * self.table_multiple
-
-
-def window(cfg: BERT4RecConfig) -> int:
-    """How many of the last events an output depends on."""
-    return cfg.length if cfg.causal else cfg.length - 1
-
-
-def mask_token(cfg: BERT4RecConfig) -> int | None:
-    """The id that stands for an item to be predicted; `None` for a causal model."""
-    return None if cfg.causal else cfg.items + 1
 
 
 def init(key: jax.Array, cfg: BERT4RecConfig) -> Params:
@@ -165,6 +150,7 @@ def encode(
     segments: jax.Array | None = None,
     keys: jax.Array | None = None,
     at: jax.Array | None = None,
+    weights: list[jax.Array] | None = None,
 ) -> jax.Array:
     """Outputs (b, t, d) float32 for ids (b, t) int32, padded on any side or packed.
 
@@ -177,63 +163,27 @@ def encode(
       keys: (b,) typed dropout keys, or `None` for inference.
       at: (b, m) int32, the slots whose outputs are wanted, (b, m, d); the last block
         then computes nothing else but keys and values. `None` for all.
+      weights: see `jaxrec.models._layers.self_attention`.
 
     Raises:
       ValueError: rows longer than the positions.
     """
-    x = _blocks(params, cfg, ids, segments, keys=keys, at=at)
+    layers = [params[f"block_{i}"] for i in range(cfg.blocks)]
+    x = blocks(
+        _FORM,
+        cfg,
+        layers,
+        embedded(params, cfg, ids, segments, keys),
+        ids,
+        segments,
+        keys=keys,
+        at=at,
+        rates=(cfg.dropout, cfg.dropout_attention),
+        weights=weights,
+    )
     dtype = jnp.dtype(cfg.compute_dtype)
     y = jax.nn.gelu(linear(params["output"], x, dtype), approximate=True)
-    return layer_norm(params["output"]["norm"], y, _EPSILON)
-
-
-def attention(
-    params: Params,
-    cfg: BERT4RecConfig,
-    ids: jax.Array,
-    *,
-    segments: jax.Array | None = None,
-) -> jax.Array:
-    """Attention weights (blocks, b, h, t, t) float32 of `encode`, for analyses.
-
-    See `jaxrec.core.attention.attention_weights`. Arguments and errors are those of
-    `encode`; nothing is dropped.
-    """
-    weights: list[jax.Array] = []
-    _blocks(params, cfg, ids, segments, weights=weights)
-    return jnp.stack(weights)
-
-
-def _blocks(params, cfg, ids, segments, *, keys=None, at=None, weights=None):
-    """Embedding and blocks; a list `weights` gets the attention weights of each."""
-    check_length(ids, cfg.length)
-    tables, dtype = params["embedding"], jnp.dtype(cfg.compute_dtype)
-    positions = segment_positions(ids, segments)
-    x = tables["table"][ids] + tables["token_type"] + tables["position"][positions]
-    x = dropout_rows(layer_norm(tables["norm"], x, _EPSILON), cfg.dropout, keys, 0)
-    for i in range(cfg.blocks):
-        block, salt = params[f"block_{i}"], 1 + 3 * i
-        wanted = at if i == cfg.blocks - 1 else None
-        y, _ = self_attention(
-            block,
-            x,
-            sequence_mask(ids, segments, wanted, cfg.causal),
-            cfg.heads,
-            dtype,
-            at=wanted,
-            rate=cfg.dropout_attention,
-            keys=keys,
-            salt=salt,
-            weights=weights,
-        )
-        y = rows_at(x, wanted) + dropout_rows(y, cfg.dropout, keys, salt + 1)
-        x = layer_norm(block["norm"], y, _EPSILON)
-        y = jax.nn.gelu(linear(block["ffn_in"], x, dtype), approximate=True)
-        y = x + dropout_rows(
-            linear(block["ffn_out"], y, dtype), cfg.dropout, keys, salt + 2
-        )
-        x = layer_norm(block["ffn_norm"], y, _EPSILON)
-    return x
+    return layer_norm(params["output"]["norm"], y, EPSILON)
 
 
 def score(params: Params, cfg: BERT4RecConfig, hidden: jax.Array) -> jax.Array:
@@ -250,43 +200,5 @@ def head(params: Params, cfg: BERT4RecConfig) -> tuple[jax.Array, jax.Array]:
     return params["embedding"]["table"], jnp.where(past, -1e9, params["item_bias"])
 
 
-def start(cfg: BERT4RecConfig, batch: int) -> State:
-    """The state of users without history: ids (batch, window) int32, left padded."""
-    return {"ids": jnp.zeros((batch, window(cfg)), jnp.int32)}
-
-
-def step(
-    params: Params, cfg: BERT4RecConfig, state: State, ids: jax.Array
-) -> tuple[State, jax.Array]:
-    """One event: state and ids (b,) to the next state and outputs (b, d).
-
-    Costs one encoding of the window. Id 0 gives the output of an empty history for a
-    fresh state; its state must then not be kept.
-    """
-    return extend(params, cfg, state, ids[:, None])
-
-
-def extend(
-    params: Params, cfg: BERT4RecConfig, state: State, ids: jax.Array
-) -> tuple[State, jax.Array]:
-    """State and last output (b, d) after ids (b, t) that follow what led to `state`."""
-    return prefill(params, cfg, pushed(state["ids"], ids))
-
-
-def prefill(
-    params: Params, cfg: BERT4RecConfig, ids: jax.Array
-) -> tuple[State, jax.Array]:
-    """State and answer (b, d) after histories ids (b, t), left padded with 0.
-
-    Only the last `window(cfg)` ids count. The answer is the output of the mask token
-    behind them, or of the last item of a causal model.
-    """
-    ids = ids[:, max(ids.shape[1] - window(cfg), 0) :]
-    asked, at = question(ids, mask_token(cfg))
-    state = {"ids": last_ids(ids, window(cfg))}
-    return state, encode(params, cfg, asked, at=at)[:, 0]
-
-
-def decayed(path: tuple[str, ...]) -> bool:
-    """Whether weight decay applies to the parameter at `path`: not to biases, norms."""
-    return not any("bias" in part or "norm" in part for part in path)
+attention = attention_of(encode)
+start, step, extend, prefill = serving(encode)

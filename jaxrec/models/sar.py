@@ -40,15 +40,9 @@ import jax
 import jax.numpy as jnp
 
 from jaxrec.models._layers import scores_of
-from jaxrec.models._sar_cache import (
-    extend,
-    mask_token,
-    prefill,
-    start,
-    step,
-    window,
-)
+from jaxrec.models._sar_cache import extend, prefill, start, step
 from jaxrec.models._sar_network import attention, encode
+from jaxrec.models._windows import mask_token, window
 
 __all__ = [
     "SARConfig",

@@ -175,8 +175,20 @@ def test_bfloat16_products_keep_their_dtype():
     )
 
 
+def test_a_scale_and_values_of_another_width():
+    q, k, v, mask = draw(5)
+    wanted = by_hand(2 * q, k, v, mask)  # its scale is 1 / 2
+    scaled = numpy_jit(lambda *arrays: attend(*arrays, scale=1.0))
+    narrow = scaled(q, k, v[..., :3], mask)
+    np.testing.assert_allclose(narrow, wanted[..., :3], rtol=0, atol=1e-6)
+    library = numpy_jit(lambda *arrays: attend(*arrays, scale=1.0, form="library"))
+    np.testing.assert_allclose(library(q, k, v, mask), wanted, rtol=0, atol=1e-6)
+
+
 def test_impossible_forms():
     q, k, v, mask = draw()
+    with pytest.raises(ValueError, match="one width of keys and values, got 4 and 3"):
+        attend(q, k, v[..., :3], mask, form="library")
     with pytest.raises(ValueError, match="form: want one of .* got 'flash'"):
         attend(q, k, v, mask, form="flash")
     keys = row_keys(jax.random.key(0), jnp.arange(3))

@@ -112,8 +112,8 @@ def test_dropout_depends_on_the_row_and_has_places_of_its_own(params, monkeypatc
         places.append((rate, salt))
         return x
 
-    monkeypatch.setattr(bert4rec, "dropout_rows", spy)
-    monkeypatch.setattr("jaxrec.core.attention.dropout_rows", spy)
+    for module in ("models._bert_network", "models._encoder", "core.attention"):
+        monkeypatch.setattr(f"jaxrec.{module}.dropout_rows", spy)
     cfg = dataclasses.replace(CFG, dropout=0.25, dropout_attention=0.5)
     jax.eval_shape(lambda p: bert4rec.encode(p, cfg, ids), params)
     # After the embedding; in each of two blocks two and one.
