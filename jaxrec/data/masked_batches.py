@@ -1,7 +1,7 @@
 """Training batches of masked items: windows as of next items, some of them hidden.
 
 A window is a run of at most `length` consecutive training events of one user, cut as
-`jaxrec.data.batches` says. Of its n items
+`jaxrec.data.windows` says. Of its n items
 
     k = min(int(length p), max(1, round(n p)))
 
@@ -19,6 +19,7 @@ row; when packing, a window with more than its share takes more slots than it ha
 import numpy as np
 
 from jaxrec.data.batches import Batch, Batches
+from jaxrec.data.draws import event_draws
 from jaxrec.data.splits import Split
 
 
@@ -29,7 +30,7 @@ class MaskedBatches(Batches):
       split: the data.
       probability: share p of a window that is masked, between 0 and 1.
       token: the id that stands for a masked item.
-      size, length, layout, seed, multiple, windows: as for `Batches`.
+      size, length, layout, seed, multiple, windows, users, shared: as for `Batches`.
 
     Attributes:
       labels: labels per row.
@@ -78,7 +79,7 @@ class MaskedBatches(Batches):
         Returns:
           tokens and segments, each (rows, length) int32; slots and labels, each (rows,
           labels) int32, the slot of every label in its row and the label, 0 where there
-          is none; row (rows,) int32, the global row number.
+          is none; row (rows,) int32, the global row number; users as of `Batches`.
         """
         epoch, position = self.locate(step)
         cut, plan = self._plan(epoch)
@@ -86,16 +87,18 @@ class MaskedBatches(Batches):
         number, within, source, slot = self._places(cut, windows, rows, columns)
         hidden = self._hidden(epoch, self._masked(cut.count[windows]), number, source)
         tokens, segments = np.zeros((2, self.rows, self.length), np.int32)
-        items = self._values[source]
-        tokens.reshape(-1)[slot] = np.where(hidden, self._token, items)
+        items, begin = self._values[source], cut.begin[windows]
+        shown, targets = self._replaced(epoch, items, items, source, begin[number])
+        tokens.reshape(-1)[slot] = np.where(hidden, self._token, shown)
         segments.reshape(-1)[slot] = 1 + number
         slots, labels = np.zeros((2, self.rows, self.labels), np.int32)
         order = np.argsort(slot[hidden])
         row, column = np.divmod(slot[hidden][order], self.length)
         nth = np.arange(len(row)) - np.searchsorted(row, row)
         slots[row, nth] = column
-        labels[row, nth] = items[hidden][order]
+        labels[row, nth] = targets[hidden][order]
         return {
+            **self._whose(epoch, begin, number, slot),
             "tokens": tokens,
             "segments": segments,
             "slots": slots,
@@ -120,15 +123,3 @@ class MaskedBatches(Batches):
         rank = np.empty(len(number), int)
         rank[order] = np.arange(len(number)) - first
         return rank < most[number]
-
-
-def event_draws(seed: int, epoch: int, events: np.ndarray) -> np.ndarray:
-    """One uniform 64-bit number per event, a function of (seed, epoch, event).
-
-    SplitMix64 (Steele, Lea and Flood, OOPSLA 2014) with the event as its counter.
-    """
-    state = np.random.SeedSequence((seed, epoch)).generate_state(1, np.uint64)
-    x = state + (events.astype(np.uint64) + 1) * np.uint64(0x9E3779B97F4A7C15)
-    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return x ^ (x >> np.uint64(31))

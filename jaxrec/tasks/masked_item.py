@@ -61,14 +61,8 @@ class MaskedItem(RankingTask):
             seed=self.config["seed"],
             multiple=self.row_multiple,
             windows=batch["windows"],
+            **self.sharing,
         )
 
     def outputs(self, params, batch, keys) -> jax.Array:
-        return self.model.encode(
-            params,
-            self.cfg,
-            batch["tokens"],
-            segments=batch["segments"],
-            keys=keys,
-            at=batch["slots"],
-        )
+        return self.encoded(params, batch, keys, at=batch["slots"])

@@ -58,10 +58,8 @@ class NextItem(RankingTask):
             multiple=self.row_multiple,
             bos_target=batch["bos_target"],
             windows=batch["windows"],
+            **self.sharing,
         )
 
     def outputs(self, params, batch, keys) -> jax.Array:
-        segments = batch["segments"]
-        return self.model.encode(
-            params, self.cfg, batch["tokens"], segments=segments, keys=keys
-        )
+        return self.encoded(params, batch, keys)

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from jaxrec.data.batches import make_windows
-from jaxrec.data.masked_batches import MaskedBatches, event_draws
+from jaxrec.data.draws import event_draws
+from jaxrec.data.masked_batches import MaskedBatches
 from jaxrec.data.sequences import Sequences
 from jaxrec.data.splits import leave_one_out
 
