@@ -3,7 +3,8 @@
 Three things of a run are needed, and never its data:
 
     config.json         section model: which backbone, of which size
-    ids.npz             item_ids (items + 1,), titles where known
+    ids.npz             item_ids (items + 1,), titles where known; for a model with user
+                        vectors user_ids and user_numbers, each (users,)
     checkpoints/best    the parameters
 """
 
@@ -20,7 +21,7 @@ from jaxrec.core.checkpoint import Checkpoints
 from jaxrec.core.config import CONFIG_FILE
 from jaxrec.models import config_of_run, model_module, serving_module
 from jaxrec.serve.backbone import LENGTHS, from_model
-from jaxrec.serve.ids import ItemIds
+from jaxrec.serve.ids import ItemIds, UserIds
 from jaxrec.serve.recommender import Recommender
 
 IDS_FILE = "ids.npz"
@@ -57,9 +58,9 @@ def load(
     path = Path(workdir)
     _check_is_run(path)
     config = read_config(path)
-    ids = _read_ids(path / IDS_FILE)
+    ids, users = _read_ids(path / IDS_FILE, bool(config["model"].get("users")))
     module = model_module(config["model"]["name"])
-    cfg = config_of_run(config, len(ids))
+    cfg = config_of_run(config, len(ids), len(users or ()))
     abstract = jax.eval_shape(lambda: module.init(jax.random.key(0), cfg))
     checkpoints = Checkpoints(path)
     try:
@@ -69,7 +70,7 @@ def load(
     serving = serving_module(config["model"]["name"])
     backbone = from_model(module, cfg, params, serving=serving, lengths=lengths)
     return Recommender(
-        backbone, ids, seen_capacity=seen_capacity, on_unknown=on_unknown
+        backbone, ids, users, seen_capacity=seen_capacity, on_unknown=on_unknown
     )
 
 
@@ -102,10 +103,13 @@ def _check_is_run(path: Path) -> None:
         )
 
 
-def _read_ids(path: Path) -> ItemIds:
+def _read_ids(path: Path, has_users: bool) -> tuple[ItemIds, UserIds | None]:
     try:
         with path.open("rb") as file, np.load(file) as arrays:
             titles = arrays["titles"] if "titles" in arrays else None
-            return ItemIds(arrays["item_ids"], titles)
+            users = None
+            if has_users:
+                users = UserIds(arrays["user_ids"], arrays["user_numbers"])
+            return ItemIds(arrays["item_ids"], titles), users
     except (ValueError, KeyError, EOFError, OSError, zipfile.BadZipFile) as error:
         raise ValueError(f"{path}: {error}") from error
