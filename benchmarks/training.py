@@ -50,6 +50,10 @@ CONFIG = {
         "layout": "packed",
         "windows": "released",
         "bos_target": True,
+        "sse_item": 0.0,
+        "sse_windows": 1.0,
+        "sse_user": 0.0,
+        "unknown_user": 0.1,
     },
     "optim": {
         "name": "adamw",

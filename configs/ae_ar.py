@@ -13,7 +13,8 @@ default, no download), ml1m, ml100k, beauty, toys, games, yelp, beauty_sasrec.
     --config.study.halving=True              and give the worst up early
 
 Arms: ce (the study's "vanilla"), local (one of two heads sees two neighbours), the
-losses bpr, bce (a negative each) and gbce (256), bert4rec (the encoder of the study's
+losses bpr, bce (a negative each) and gbce (256), sse_pt (user vectors, items and users
+replaced at random, bce as in the study), bert4rec (the encoder of the study's
 re-evaluation), the language models' albert, llama and transformer_xl; AR only: lru,
 hstu.
 """
@@ -145,6 +146,7 @@ def _run(argument, chosen):
             "heads": 1,
             "norm_first": True,
             "windows": (),
+            "users": False,
             "dropout": chosen["dropout"],
             "dropout_attention": chosen["dropout"],
             "compute_dtype": "float32",
@@ -186,7 +188,16 @@ def _arms(dropout):
         "bpr": {"loss": {"name": "bpr", "samples": 1}},
         "bce": {"loss": {"name": "bce", "samples": 1}},
         "gbce": {"loss": {"name": "gbce", "samples": 256}},
+        # As released: one window in five has four in five of its items replaced.
+        "sse_pt": {
+            "model": {"users": True},
+            "batch": {"sse_windows": 0.2, "sse_item": 0.8, "sse_user": 0.2},
+            "loss": {"name": "bce", "samples": 1},
+        },
         "bert4rec": {"model": {"name": "bert4rec", **encoder, **rates}},
+        "albert": {"model": {"name": "albert", **encoder, **rates}},
+        "llama": {"model": {"name": "llama", **encoder}},
+        "transformer_xl": {"model": {"name": "transformer_xl", **encoder, **rates}},
         "lru": {
             "modes": ("ar",),
             "model": {

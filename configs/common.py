@@ -104,6 +104,11 @@ def batch(**overrides) -> dict:
         "length": 200,  # longest window, and what evaluation looks at
         "layout": "packed",  # packed or padded
         "windows": "released",  # or shifted: cut anew in every epoch
+        # Stochastic shared embeddings: how probably an item or a user is another one.
+        "sse_item": 0.0,
+        "sse_windows": 1.0,  # share of the windows in which items are
+        "sse_user": 0.0,  # of models with user vectors
+        "unknown_user": 0.1,  # of the same: so that new users have a trained vector
         **overrides,
     }
 

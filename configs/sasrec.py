@@ -84,6 +84,7 @@ def _base() -> ConfigDict:
                 "causal": True,
                 "norm_first": True,
                 "windows": (),  # per head the largest distance it sees; 0 is any
+                "users": False,  # whether every user has a vector, as in SSE-PT
                 "dropout": 0.2,
                 "dropout_attention": 0.2,
                 "compute_dtype": "float32",

@@ -3,8 +3,9 @@
     python -m jaxrec.recommend --workdir=runs/x --user=42 --k=10
     python -m jaxrec.recommend --workdir=runs/x --history="1193 661 914"
 
-With --user the history is that of the data the run was trained on; with --history it is
-the item ids given, oldest first, and no data is needed.
+With --user the history is that of the data the run was trained on, and so is the user's
+vector where the model has them; with --history it is the item ids given, oldest first,
+and no data is needed.
 """
 
 import argparse
@@ -62,13 +63,17 @@ def _run(options: argparse.Namespace) -> None:
         from jaxrec.serve import workdir
 
         recommender = workdir.load(options.workdir)
+    users = None
     if options.user is None:
         history = options.history.split()
     else:
         from jaxrec.serve.users import user_history
 
         history = user_history(options.workdir, options.user)
-    (answer,) = recommender.recommend([history], options.k, not options.include_seen)
+        users = [options.user] if recommender.users is not None else None
+    (answer,) = recommender.recommend(
+        [history], options.k, not options.include_seen, users=users
+    )
     ids = recommender.ids
     known = ids.numbers(history)[0].tolist()
     if answer.unknown:
@@ -78,6 +83,8 @@ def _run(options: argparse.Namespace) -> None:
         if not known:
             print("no item is known: the answer is that for a new user")
         print()
+    if answer.unknown_user:
+        print(f"user {answer.unknown_user}: too few events for a vector\n")
     last = known[-_LAST:]
     if last:
         print(f"history: {len(known)} events, the last {len(last)}:")

@@ -50,10 +50,12 @@ def test_the_encoder_of_the_study_trains_on_both_tasks(tmp_path):
     config = tiny(config="bert4rec", **WORLD)
     with config.unlocked():
         config.model = base.model.copy_and_resolve_references()
-    config.model.causal = False
+    config.model.causal, config.model.users = False, True
+    config.batch.sse_item, config.batch.sse_user = 0.2, 0.3
     check_workdir(tmp_path, masked_item.run(config, tmp_path), "sar")
     rec = jaxrec.load(tmp_path)
-    assert len(rec.recommend([["i1", "i2"]], k=5)[0]) == 5
+    one, two = rec.recommend([["i1", "i2"]] * 2, k=5, users=["u1", "u2"])
+    assert len(one) == 5 and one.scores != two.scores
 
 
 def test_the_causal_encoder_trains_on_next_items(tmp_path):

@@ -1,7 +1,8 @@
 """What a finished or unfinished run left in its directory, for those who read it.
 
 config.json         section model: which backbone, of which size
-ids.npz             item_ids (items + 1,), user_ids, titles where known
+ids.npz             item_ids (items + 1,), titles where known; user_ids and
+                    user_numbers, each (users,)
 checkpoints/best    the parameters
 """
 

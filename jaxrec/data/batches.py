@@ -1,113 +1,24 @@
 """Training batches: windows over user histories, packed into rows or padded.
 
-A window is a run of consecutive targets of one user, at most `length` of them; each
-target is predicted from the item before it, and the first one from id 0 (begin of
-sequence) where the window starts the sample. Two ways to cut a history into windows:
-
-* "released", as the released LRURec code: a user with fewer than 2 * length training
-  items gives one window, the last `length`; a longer history is cut from its end into
-  windows of exactly `length`, and what remains at the front is dropped (14 % of the
-  training events of MovieLens-1M at length 200). The same windows in every epoch.
-* "shifted", ours: a history longer than `length` is cut at a place drawn anew for every
-  epoch, and then every `length` items. Nothing is dropped, and a target sees another
-  part of what came before it each time.
-
-Packing puts several windows in one row and numbers them in `segments`; models reset
-there. Padded rows waste 1 - valid / slots of the work: 46 % on MovieLens-1M, 89 % on
-Amazon Beauty. Both layouts hold the same targets and so give the same loss.
+How histories are cut into windows is in `jaxrec.data.windows`. Packing puts several
+windows in one row and numbers them in `segments`; models reset there. Padded rows waste
+1 - valid / slots of the work: 46 % on MovieLens-1M, 89 % on Amazon Beauty. Both layouts
+hold the same targets and so give the same loss.
 
 Every batch is a pure function of (seed, step): a resumed run sees what it would have
 seen, and every process of a multi-host run can build the whole plan by itself.
 """
 
-import dataclasses
 import math
 
 import numpy as np
 
 from jaxrec.data.draws import event_draws
+from jaxrec.data.shared_embeddings import SharedEmbeddings
 from jaxrec.data.splits import Split
+from jaxrec.data.windows import Windows, make_windows, shifted_windows
 
 Batch = dict[str, np.ndarray]
-
-
-@dataclasses.dataclass(frozen=True)
-class Windows:
-    """Runs of training targets.
-
-    Attributes:
-      begin: (n,) int64, absolute position in `values` of the first target.
-      count: (n,) int64, number of targets, at least 1.
-      fresh: (n,) bool, whether the first target is predicted from id 0 instead of the
-        item before it.
-    """
-
-    begin: np.ndarray
-    count: np.ndarray
-    fresh: np.ndarray
-
-
-def make_windows(split: Split, length: int, bos_target: bool = True) -> Windows:
-    """Cuts every user's training part by the "released" rule.
-
-    Args:
-      split: the data.
-      length: longest window.
-      bos_target: whether the first item of a sample is a target, predicted from id 0
-        (the released protocol). Without it that item is only context.
-
-    Raises:
-      ValueError: no user has a training target.
-    """
-    begin = split.sequences.offsets[:-1].astype(np.int64)
-    size = split.train_end - begin
-    long = size >= 2 * length
-    pieces = np.where(long, size // length, (size > 0).astype(np.int64))
-    user = np.repeat(np.arange(len(size)), pieces)
-    first = np.cumsum(pieces) - pieces
-    nth = np.arange(len(user)) - first[user]  # 0 is the window at the end
-    end = split.train_end[user] - nth * length
-    count = np.minimum(size[user], length)
-    start = end - count
-    fresh = long[user] | (size[user] <= length)
-    return _targets(split, start, count, fresh, bos_target)
-
-
-def shifted_windows(
-    split: Split, length: int, rng: np.random.Generator, bos_target: bool = True
-) -> Windows:
-    """Cuts every user's training part by the "shifted" rule; arguments as above.
-
-    Args:
-      rng: draws where each history is cut first.
-    """
-    begin = split.sequences.offsets[:-1].astype(np.int64)
-    size = split.train_end - begin
-    # So many items stand before the first cut, 1 to length.
-    head = rng.integers(1, length + 1, len(size))
-    head = np.where(size <= length, size, head)
-    pieces = (size > 0) - (head - size) // length
-    user = np.repeat(np.arange(len(size)), pieces)
-    first = np.cumsum(pieces) - pieces
-    nth = np.arange(len(user)) - first[user]
-    start = np.where(nth == 0, 0, head[user] + (nth - 1) * length)
-    end = np.minimum(head[user] + nth * length, size[user])
-    return _targets(split, begin[user] + start, end - start, nth == 0, bos_target)
-
-
-def _targets(split, start, count, fresh, bos_target):
-    if not bos_target:
-        start, count = start + fresh, count - fresh
-        fresh = np.zeros_like(fresh)
-    some = count > 0
-    if not some.any():
-        sequences = split.sequences
-        events = int((split.train_end - sequences.offsets[:-1]).sum())
-        raise ValueError(
-            f"data {sequences.name!r}: no user has a training target "
-            f"({sequences.users} users, {events} training events)"
-        )
-    return Windows(start[some], count[some], fresh[some])
 
 
 class Batches:
@@ -123,15 +34,21 @@ class Batches:
       bos_target: see `make_windows`.
       windows: "released" or "shifted".
       draws: whether batches have `draws`, from which targets get their negatives.
+      users: whether batches say whose the slots are.
+      shared: items and users that are replaced, see `jaxrec.data.shared_embeddings`.
 
     Attributes:
       rows: rows per batch.
       length: slots per row.
       steps_per_epoch: steps of epoch 0 (packing and shifts vary it by a step or so).
       fill: share of slots that hold a target, over epoch 0.
+      user_numbers: (users of the data,) int32, the number of each user in batches with
+        `users`: from 1 on in the order of the data, 0 for one without any target, whom
+        a model cannot know.
 
     Raises:
-      ValueError: unknown layout or non-positive sizes.
+      ValueError: unknown layout, non-positive sizes, or users to be replaced that the
+        batches do not have.
     """
 
     def __init__(
@@ -146,7 +63,15 @@ class Batches:
         bos_target: bool = True,
         windows: str = "released",
         draws: bool = False,
+        users: bool = False,
+        shared: SharedEmbeddings | None = None,
     ):
+        shared = shared or SharedEmbeddings()
+        if shared.sse_user and not users:
+            raise ValueError(
+                f"batch.sse_user={shared.sse_user}: the model has no user vectors; set "
+                "model.users=true where the model has it"
+            )
         if windows not in ("released", "shifted"):
             raise ValueError(
                 f"batch.windows: want released or shifted, got {windows!r}"
@@ -158,7 +83,11 @@ class Batches:
         self._values = split.sequences.values
         self._layout, self._seed, self.length = layout, seed, length
         self._draws = draws
+        self._sequences, self._users, self._shared = split.sequences, users, shared
         fixed = make_windows(split, length, bos_target)
+        self.user_numbers = np.zeros(split.sequences.users, np.int32)
+        known = self._owners(fixed.begin)
+        self.user_numbers[known] = known + 1
         self._cut = lambda epoch: fixed
         if windows == "shifted":
             self._cut = lambda epoch: shifted_windows(
@@ -186,7 +115,9 @@ class Batches:
           the global row number, from which per-row dropout keys are made. Labels are 0
           where there is no target. If asked for also draws, uint32 like labels: one
           uniform number per target, a function of (seed, epoch, event) alone, in
-          whatever batch, layout or slot it stands; 0 where there is no target.
+          whatever batch, layout or slot it stands, 0 where there is no target; and
+          users (rows, length) int32, the number of the user of every slot, 0 for an
+          unknown one or none.
         """
         epoch, position = self.locate(step)
         windows, plan = self._plan(epoch)
@@ -247,12 +178,16 @@ class Batches:
         shape = (self.rows, self.length)
         tokens, labels, segments = (np.zeros(shape, np.int32) for _ in range(3))
         number, within, source, slot = self._places(cut, windows, rows, columns)
-        labels.reshape(-1)[slot] = self._values[source]
         before = self._values[np.maximum(source - 1, 0)]
         fresh = cut.fresh[windows][number] & (within == 0)
-        tokens.reshape(-1)[slot] = np.where(fresh, 0, before)
+        inputs, targets = np.where(fresh, 0, before), self._values[source]
+        begin = cut.begin[windows]
+        inputs, targets = self._replaced(epoch, inputs, targets, source, begin[number])
+        tokens.reshape(-1)[slot] = inputs
+        labels.reshape(-1)[slot] = targets
         segments.reshape(-1)[slot] = 1 + number
         batch = {
+            **self._whose(epoch, begin, number, slot),
             "tokens": tokens,
             "labels": labels,
             "segments": segments,
@@ -267,6 +202,35 @@ class Batches:
         """One uniform uint32 per target, for its negatives."""
         draws = event_draws(self._seed, epoch, source, _NEGATIVES)
         return (draws >> np.uint64(32)).astype(np.uint32)
+
+    def _replaced(self, epoch, inputs, targets, events, windows):
+        """Inputs and targets of places, some of them replaced by other items."""
+        return self._shared.replace_items(
+            *(inputs, targets),
+            seed=self._seed,
+            epoch=epoch,
+            items=self._sequences.items,
+            events=events,
+            windows=windows,
+        )
+
+    def _whose(self, epoch, begin, number, slot) -> Batch:
+        """The part of a batch that says whose the slots are, if it is asked for."""
+        if not self._users:
+            return {}
+        users = np.zeros((self.rows, self.length), np.int32)
+        owners = self._shared.replace_users(
+            self._owners(begin),
+            seed=self._seed,
+            epoch=epoch,
+            count=self._sequences.users,
+        )
+        users.reshape(-1)[slot] = owners[number]
+        return {"users": users}
+
+    def _owners(self, events: np.ndarray) -> np.ndarray:
+        """The users of events, from 0."""
+        return np.searchsorted(self._sequences.offsets, events, "right") - 1
 
     def _places(self, cut, windows, rows, columns):
         """Of every target of some windows, one after the other: the number of its

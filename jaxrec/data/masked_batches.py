@@ -1,7 +1,7 @@
 """Training batches of masked items: windows as of next items, some of them hidden.
 
 A window is a run of at most `length` consecutive training events of one user, cut as
-`jaxrec.data.batches` says. Of its n items
+`jaxrec.data.windows` says. Of its n items
 
     k = min(int(length p), max(1, round(n p)))
 
@@ -30,7 +30,8 @@ class MaskedBatches(Batches):
       split: the data.
       probability: share p of a window that is masked, between 0 and 1.
       token: the id that stands for a masked item.
-      size, length, layout, seed, multiple, windows, draws: as for `Batches`.
+      size, length, layout, seed, multiple, windows, draws, users, shared: as for
+        `Batches`.
 
     Attributes:
       labels: labels per row.
@@ -79,8 +80,8 @@ class MaskedBatches(Batches):
         Returns:
           tokens and segments, each (rows, length) int32; slots and labels, each (rows,
           labels) int32, the slot of every label in its row and the label, 0 where there
-          is none; row (rows,) int32, the global row number; and, if asked for, draws as
-          of `Batches`, which say nothing of what is masked.
+          is none; row (rows,) int32, the global row number; and, if asked for, users
+          and draws as of `Batches`; draws say nothing of what is masked.
         """
         epoch, position = self.locate(step)
         cut, plan = self._plan(epoch)
@@ -88,16 +89,18 @@ class MaskedBatches(Batches):
         number, within, source, slot = self._places(cut, windows, rows, columns)
         hidden = self._hidden(epoch, self._masked(cut.count[windows]), number, source)
         tokens, segments = np.zeros((2, self.rows, self.length), np.int32)
-        items = self._values[source]
-        tokens.reshape(-1)[slot] = np.where(hidden, self._token, items)
+        items, begin = self._values[source], cut.begin[windows]
+        shown, targets = self._replaced(epoch, items, items, source, begin[number])
+        tokens.reshape(-1)[slot] = np.where(hidden, self._token, shown)
         segments.reshape(-1)[slot] = 1 + number
         slots, labels = np.zeros((2, self.rows, self.labels), np.int32)
         order = np.argsort(slot[hidden])
         row, column = np.divmod(slot[hidden][order], self.length)
         nth = np.arange(len(row)) - np.searchsorted(row, row)
         slots[row, nth] = column
-        labels[row, nth] = items[hidden][order]
+        labels[row, nth] = targets[hidden][order]
         batch = {
+            **self._whose(epoch, begin, number, slot),
             "tokens": tokens,
             "segments": segments,
             "slots": slots,

@@ -45,7 +45,13 @@ from jaxrec.eval import inductive_bias, low_rank
 from jaxrec.eval.attention_tally import Tally
 from jaxrec.eval.batching import case_batches
 from jaxrec.eval.protocol import part_of
-from jaxrec.models import config_of_run, mask_token_of, model_module, window_of
+from jaxrec.models import (
+    config_of_run,
+    mask_token_of,
+    model_module,
+    users_of,
+    window_of,
+)
 
 EXAMPLE_POSITIONS = 20  # of the one user whose matrices are kept, as in the study
 DRAWS = 3
@@ -147,6 +153,7 @@ class _Run:
     module: Any
     cfg: Any
     params: Any
+    user_numbers: np.ndarray
 
     @property
     def token(self) -> int | None:
@@ -171,14 +178,15 @@ def _open(workdir) -> _Run:
     split = jaxrec.data.load(config["data"])
     with np.load(os.path.join(workdir, IDS_FILE)) as arrays:
         same = np.array_equal(arrays["item_ids"], split.sequences.item_ids)
+        user_numbers = arrays["user_numbers"]
     if not same:
         raise ValueError(
             f"the data of {split.sequences.name!r} are not those that the run in "
             f"{workdir} was trained on: its items are others"
         )
-    cfg = config_of_run(config, split.sequences.items)
+    cfg = config_of_run(config, split.sequences.items, split.sequences.users)
     params = best_params(workdir, lambda key: module.init(key, cfg))
-    return _Run(config, split, module, cfg, params)
+    return _Run(config, split, module, cfg, params, user_numbers)
 
 
 def _drawn(run: _Run, part: str, users: int, seed: int) -> tuple[Cases, np.ndarray]:
@@ -207,13 +215,16 @@ def _watched(
     """
 
     @jax.jit
-    def both(params, ids):
-        hidden = run.module.prefill(params, run.cfg, ids)[1]
+    def both(params, ids, users):
+        whose = {} if users is None else {"users": users}
+        hidden = run.module.prefill(params, run.cfg, ids, **whose)[1]
         if not hasattr(run.module, "attention"):
             return None, hidden
         if run.token is not None:
             ids = jnp.pad(ids, ((0, 0), (0, 1)), constant_values=run.token)
-        return run.module.attention(params, run.cfg, ids), hidden
+        if users is not None:
+            whose = {"users": jnp.broadcast_to(users[:, None], ids.shape)}
+        return run.module.attention(params, run.cfg, ids, **whose), hidden
 
     batches = case_batches(
         run.split.sequences,
@@ -225,7 +236,10 @@ def _watched(
     )
     done, said = 0, time.monotonic()
     for batch in batches:
-        weights, hidden = jax.device_get(both(run.params, batch.ids))
+        users = None
+        if users_of(run.cfg):
+            users = run.user_numbers[cases.user[batch.number]]
+        weights, hidden = jax.device_get(both(run.params, batch.ids, users))
         for row, number in enumerate(batch.cases):
             own = None
             if weights is not None:

@@ -31,7 +31,7 @@ import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
 from jaxrec.core.row_blocks import blocks_for, map_blocks
-from jaxrec.data.splits import Split
+from jaxrec.data.splits import Cases, Split
 from jaxrec.eval.batching import case_batches
 from jaxrec.eval.metrics import Ranks
 from jaxrec.eval.protocol import REPEATS, TIES, check_choice, mask_window, part_of
@@ -164,11 +164,12 @@ def rank_cases(
     params: Any,
     split: Split,
     part: str,
-    hidden_fn: Callable[[Any, jax.Array], jax.Array],
+    hidden_fn: Callable[..., jax.Array],
     table_fn: Callable[[Any], Head] | None = None,
     *,
     score_fn: Callable[[Any, jax.Array], jax.Array] | None = None,
     window: int,
+    users: np.ndarray | None = None,
     batch: int = 256,
     mask: str = "window",
     ties: str = "optimistic",
@@ -194,6 +195,8 @@ def rank_cases(
         score_fn: (params, hidden (b, d)) -> (b, v), for models whose scores are not one
             product, in place of `table_fn`.
         window: Most items the model sees.
+        users: (users of the data,) int32, of which `hidden_fn` is given those of the
+            cases (b,) as its third argument; None gives it two.
         batch: Rows per call.
         mask: "window", "all" or "none", see the module.
         ties: "optimistic", "expected" or "pessimistic", see the module.
@@ -233,7 +236,7 @@ def rank_cases(
     ):
         ids, targets = place(some.ids, sharding), place(some.targets, sharding)
         history = ids if some.history is some.ids else place(some.history, sharding)
-        hidden = hidden_fn(params, ids)
+        hidden = hidden_fn(params, ids, *whose(users, cases, some.number, sharding))
         if head is None:
             rank = _score_ranks(score_fn(params, hidden), targets, history, **options)
         else:
@@ -243,6 +246,16 @@ def rank_cases(
         numbers.append(some.cases)
         ranks.append(rank)
     return Ranks(cases.user, in_case_order(numbers, ranks))
+
+
+def whose(
+    users: np.ndarray | None,
+    cases: Cases,
+    number: np.ndarray,
+    sharding: NamedSharding | None,
+) -> tuple[jax.Array, ...]:
+    """The `users` (b,) of the cases with these numbers, or nothing for None."""
+    return () if users is None else (place(users[cases.user[number]], sharding),)
 
 
 def place(array: np.ndarray, sharding: NamedSharding | None) -> jax.Array:

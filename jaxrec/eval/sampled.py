@@ -18,7 +18,14 @@ from jaxrec.data.splits import Split
 from jaxrec.eval.batching import case_batches
 from jaxrec.eval.metrics import Ranks
 from jaxrec.eval.protocol import TIES, check_choice, mask_window, part_of
-from jaxrec.eval.ranking import Head, constrained, gathered, in_case_order, place
+from jaxrec.eval.ranking import (
+    Head,
+    constrained,
+    gathered,
+    in_case_order,
+    place,
+    whose,
+)
 
 _BLOCK = 128  # Negatives whose embeddings are gathered at once, per row.
 
@@ -61,10 +68,11 @@ def sampled_ranks(
     params: Any,
     split: Split,
     part: str,
-    hidden_fn: Callable[[Any, jax.Array], jax.Array],
+    hidden_fn: Callable[..., jax.Array],
     table_fn: Callable[[Any], Head],
     *,
     window: int,
+    users: np.ndarray | None = None,
     negatives: int = 100,
     seed: int = 0,
     batch: int = 256,
@@ -86,6 +94,7 @@ def sampled_ranks(
         hidden_fn: (params, ids (b, t)) -> (b, d).
         table_fn: params -> (table (v, d), bias (v,)).
         window: Most items the model sees.
+        users: As for `rank_cases`.
         negatives: Items against which a target is ranked.
         seed: Seed of the negatives.
         batch: Rows per call.
@@ -118,7 +127,7 @@ def sampled_ranks(
         ids = place(some.ids, sharding)
         history = ids if some.history is some.ids else place(some.history, sharding)
         rank = _sampled_ranks(
-            hidden_fn(params, ids),
+            hidden_fn(params, ids, *whose(users, cases, some.number, sharding)),
             *head,
             place(some.targets, sharding),
             history,

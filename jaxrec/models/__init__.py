@@ -31,6 +31,10 @@ What a backbone has where it applies:
     impulse(params, cfg, length) -> (blocks, length)          how much of an input is in
                                the recurrence's output so many events later
     config field "length"      positions of a sequence, given by the batches of a run
+    config field "users"       how many users have a vector, 0 for none; a fact of the
+                               data, that a run asks for by true. `encode` then takes
+                               `users` (b, t), `start` and `prefill` take `users` (b,),
+                               numbers 1..users and 0 for an unknown user
 
 A backbone `x` may have a companion `x_serving` with the same functions over parameters
 from which everything that no request changes is computed beforehand:
@@ -115,14 +119,16 @@ def config_fields(name: str) -> set[str]:
     }
 
 
-def config_of_run(config: Mapping[str, Any], items: int) -> Any:
+def config_of_run(config: Mapping[str, Any], items: int, users: int = 0) -> Any:
     """The frozen config of the backbone of a run, from the run's whole configuration.
 
     Args:
         config: Its section "model" has the name and the fields; other sections decide
             what is no setting of the model: batch.length the positions, parallel.model
-            over how many devices the table is split.
+            over how many devices the table is split. "users" there is true or false:
+            whether every user has a vector.
         items: Catalogue size.
+        users: Number of users of the data, which is asked for where that is true.
 
     Raises:
         ValueError: As `config_from`, or a field in "model" that is decided elsewhere.
@@ -141,11 +147,15 @@ def config_of_run(config: Mapping[str, Any], items: int) -> Any:
         if "length" not in (config.get("batch") or {}):
             raise ValueError("config.batch.length is missing")
         fields["length"] = config["batch"]["length"]
-    if "users" in known and fields.get("users"):
-        raise ValueError(
-            f"config.model.users: {fields['users']!r} is not a setting; batches and "
-            "served histories do not say whose they are"
-        )
+    if "users" in known and "users" in fields:
+        if not isinstance(fields["users"], bool):
+            raise ValueError(
+                f"config.model.users: want true or false, got {fields['users']!r}; how "
+                f"many users there are is a fact of the data ({users})"
+            )
+        if fields["users"] and not users:
+            raise ValueError("config.model.users: true, but no users are known")
+        fields["users"] = users if fields["users"] else 0
     return config_from(fields["name"], fields, items)
 
 
@@ -159,6 +169,11 @@ def drops(cfg: Any) -> bool:
 def window_of(module: Any, cfg: Any) -> int | None:
     """How many of the last events an output depends on; None if there is no limit."""
     return module.window(cfg) if hasattr(module, "window") else None
+
+
+def users_of(cfg: Any) -> int:
+    """How many users have a vector, 0 for a model without user vectors."""
+    return getattr(cfg, "users", 0)
 
 
 def mask_token_of(module: Any, cfg: Any) -> int | None:

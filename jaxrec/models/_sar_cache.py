@@ -10,6 +10,7 @@ from jaxrec.models._layers import layer_norm, linear, projected, split_heads
 from jaxrec.models._sar_network import (
     after_attention,
     blocks,
+    check_users,
     embedded,
     encode,
     output,
@@ -36,13 +37,17 @@ def start(cfg: "SARConfig", batch: int, *, users: jax.Array | None = None) -> St
     Args:
       cfg: sizes.
       batch: how many.
-      users: (b,) as for `encode`.
+      users: (batch,) int32 in 0..cfg.users, `None` for the unknown user 0.
 
     Returns:
       ids (b, window) int32, left padded; of a causal model also keys and values, each
       (b, blocks, length, D) float32 by position, which count for nothing once the
       window is full; with user vectors also user (b,).
+
+    Raises:
+      ValueError: users of another shape, or for a model without user vectors.
     """
+    check_users(cfg, users, (batch,))
     state = {"ids": jnp.zeros((batch, window(cfg)), jnp.int32)}
     if cfg.causal:
         cache = jnp.zeros((batch, cfg.blocks, cfg.length, cfg.dim))
@@ -85,7 +90,8 @@ def prefill(
 ) -> tuple[State, jax.Array]:
     """State and last output (b, w) after histories ids (b, t), left padded with 0.
 
-    Only the last `window(cfg)` ids count. The same as `step` on each item in turn.
+    Only the last `window(cfg)` ids count. The same as `step` on each item in turn from
+    `start` with the same users (b,).
     """
     ids = ids[:, max(ids.shape[1] - window(cfg), 0) :]
     batch, t = ids.shape
@@ -93,6 +99,7 @@ def prefill(
     state["ids"] = last_ids(ids, window(cfg))
     # On the left edge slots are positions, and nothing stands between them.
     ids, at = question(ids, mask_token(cfg))
+    users = None if users is None else jnp.broadcast_to(users[:, None], ids.shape)
     if not cfg.causal:
         return state, encode(params, cfg, ids, at=at, users=users)[:, 0]
     slots = jnp.arange(t)[None]
@@ -107,13 +114,15 @@ def prefill(
     for name, parts in zip(("keys", "values"), zip(*caches, strict=True), strict=True):
         kept = jnp.where(item, jnp.stack(parts, 1).astype(jnp.float32), 0)
         state[name] = jnp.pad(kept, ((0, 0), (0, 0), (0, cfg.length - t), (0, 0)))
+    users = None if users is None else users[:, :1]
     return state, output(params, cfg, x, users)[:, 0]
 
 
 def _cached_step(params, cfg, state, ids):
     """One event of users whose window has room; for others nothing that counts."""
     place = (state["ids"] != 0).sum(1)
-    users, dtype = state.get("user"), jnp.dtype(cfg.compute_dtype)
+    users = state["user"][:, None] if cfg.users else None
+    dtype = jnp.dtype(cfg.compute_dtype)
     state = state | {"ids": pushed(state["ids"], ids[:, None])}
     position = jnp.minimum(place, cfg.length - 1)[:, None]
     x = embedded(params, cfg, ids[:, None], position, users, None)

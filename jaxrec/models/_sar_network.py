@@ -46,19 +46,32 @@ def encode(
       keys: (b,) typed dropout keys, or `None` for inference.
       at: (b, m) int32, the slots whose outputs are wanted, (b, m, w); the last block
         then computes nothing else but keys and values. `None` for all.
-      users: (b,) int32 in 0..cfg.users, `None` for the unknown user 0.
+      users: (b, t) int32 in 0..cfg.users, whose item each slot holds; `None` for the
+        unknown user 0 everywhere.
 
     Raises:
-      ValueError: rows longer than the positions.
+      ValueError: rows longer than the positions; users of another shape, or for a model
+        without user vectors.
     """
     check_length(ids, cfg.length)
+    check_users(cfg, users, ids.shape)
 
     def mask(at):
         return sequence_mask(ids, segments, at, cfg.causal, cfg.windows)
 
     x = embedded(params, cfg, ids, segment_positions(ids, segments), users, keys)
     x, _ = blocks(params, cfg, x, mask, keys=keys, at=at)
-    return output(params, cfg, x, users)
+    return output(params, cfg, x, None if users is None else rows_at(users, at))
+
+
+def check_users(cfg, users, shape):
+    """Raises ValueError for users that the model has no vectors for, or too few."""
+    if users is None:
+        return
+    if not cfg.users:
+        raise ValueError("users: given to a model without user vectors (users=0)")
+    if users.shape != shape:
+        raise ValueError(f"users: want shape {shape}, got {users.shape}")
 
 
 def attention(
@@ -89,8 +102,7 @@ def embedded(params, cfg, ids, positions, users, keys):
     tables = params["embedding"]
     x = tables["table"][ids] * math.sqrt(cfg.dim)
     if cfg.users:
-        user = tables["user"][jnp.zeros(ids.shape[0], int) if users is None else users]
-        user = jnp.broadcast_to(user[:, None], x.shape)
+        user = tables["user"][jnp.zeros(ids.shape, int) if users is None else users]
         x = jnp.concatenate([x, user], -1)
     return dropout_rows(x + tables["position"][positions], cfg.dropout, keys, 0)
 
@@ -139,7 +151,7 @@ def output(params, cfg, x, users):
     if not cfg.users:
         return x
     table = params["embedding"]["user"]
-    user = table[jnp.zeros(x.shape[0], int) if users is None else users]
+    user = table[jnp.zeros(x.shape[:2], int) if users is None else users]
     items, own = jnp.split(x, 2, axis=-1)
-    product = (own * user[:, None]).sum(-1, keepdims=True)
+    product = (own * user).sum(-1, keepdims=True)
     return jnp.concatenate([items, product], -1)

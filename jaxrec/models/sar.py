@@ -20,7 +20,10 @@ In the pre-norm block the residual starts from the **normalised** stream, the ha
 SASRec, and not from the stream itself as in a textbook; query, key and value are all
 normalised. A head may be local: it sees keys at most `windows[head]` positions away.
 With `users` the table has D / 2 columns, the other half of x is that of the user's
-vector (not scaled), and a score also has the product of that half with the vector.
+vector (not scaled), and a score also has the product of that half with the vector. That
+product is the same for every item: it moves no rank and no softmax, only a loss that
+looks at scores one by one. User 0 is the unknown one, whose vector the released code
+never trains; here `batch.unknown_user` does, see `jaxrec.data.shared_embeddings`.
 
 Differences from the released code: the unused item bias is left out; an empty history
 is id 0 at position 0, looking at itself (the released code averages over padding).
@@ -77,8 +80,8 @@ class SARConfig:
       norm_first: pre-norm as above, or post-norm.
       windows: per head the largest distance it sees, 0 for a global one; empty for
         global heads only. The study's local attention is (0, 2) with two heads.
-      users: number of users of SSE-PT, 0 for a model without user vectors; user 0 is
-        the unknown one.
+      users: number of users of SSE-PT, 0 for a model without user vectors; in the
+        config of a run it is true or false, and the number that of the data.
       dropout: rate after the embedding and inside the feed-forward part.
       dropout_attention: rate on the attention probabilities.
       compute_dtype: dtype of the matrix products, "float32" or "bfloat16"; softmax,

@@ -25,21 +25,25 @@ class Backbone:
 
     A state is a pytree whose leaves all have the batch as their first axis.
 
+    What is `users` below is given to models with user vectors only: numbers (b,) int32,
+    0 for an unknown user.
+
     Attributes:
         items: Catalogue size.
         params: Pytree of arrays, the first argument of every function.
-        begin: State of one user without history (batch 1), numpy.
+        begin: State of one (unknown) user without history (batch 1), numpy.
         step: (params, state, ids (b,)) -> (state, hidden (b, d)).
-        prefill: (params, ids (b, t)) -> (state, hidden (b, d)), ids left padded with
-            0, t one of `lengths`.
+        prefill: (params, ids (b, t), users) -> (state, hidden (b, d)), ids left padded
+            with 0, t one of `lengths`.
         extend: (params, state, ids (b, t)) -> (state, hidden (b, d)), ids without
             padding, t the last of `lengths`.
-        encode: (params, ids (b, t)) -> hidden (b, t, d), ids as for `prefill`.
+        encode: (params, ids (b, t), users) -> hidden (b, t, d), as for `prefill`.
         search: (params, hidden, k, exclude, seen) -> (scores, ids), see
             `jaxrec.retrieval.topk.search`; k is one of `ks`.
         lengths: Lengths of history that programs are made for, ascending.
         ks: Sizes of answer that programs are made for, ascending.
         window: How many of the last events an output depends on; None if all count.
+        users: How many users have a vector; 0 for a model without user vectors.
         on_platform: Platform -> the same backbone in the forms that are exported to
             that platform; None if it was itself read from an exported file.
     """
@@ -55,6 +59,7 @@ class Backbone:
     lengths: tuple[int, ...]
     ks: tuple[int, ...]
     window: int | None = None
+    users: int = 0
     on_platform: Callable[[str], "Backbone"] | None = None
 
 
@@ -76,7 +81,8 @@ def from_model(
         lengths: Lengths of history that programs are made for; none is longer than
             the model's window.
     """
-    from jaxrec.models import window_of  # Not above: portable files need no models.
+    # Not above: portable files need no models.
+    from jaxrec.models import users_of, window_of
 
     table, bias = module.head(params, cfg)
     rows = cfg.items + 1  # Tables may be rounded up.
@@ -102,6 +108,7 @@ def from_model(
         lengths=tuple(sorted(lengths)),
         ks=answer_sizes(cfg.items),
         window=window,
+        users=users_of(cfg),
         on_platform=on_platform,
         **_functions(used, cfg),
     )
@@ -120,8 +127,12 @@ def _functions(module: ModuleType, cfg: Any) -> dict[str, Callable[..., Any]]:
     def step(params, state, ids):
         return module.step(params["model"], cfg, state, ids)
 
-    def prefill(params, ids):
-        return in_blocks(lambda ids: module.prefill(params["model"], cfg, ids), ids)
+    def prefill(params, ids, *users):
+        def filled(ids, *users):
+            whose = {"users": users[0]} if users else {}
+            return module.prefill(params["model"], cfg, ids, **whose)
+
+        return in_blocks(filled, ids, *users)
 
     def extend(params, state, ids):
         if hasattr(module, "extend"):
@@ -135,8 +146,9 @@ def _functions(module: ModuleType, cfg: Any) -> dict[str, Callable[..., Any]]:
         )
         return state, hidden[-1]
 
-    def encode(params, ids):
-        return module.encode(params["model"], cfg, ids)
+    def encode(params, ids, *users):
+        whose = {"users": users[0][:, None] + 0 * ids} if users else {}
+        return module.encode(params["model"], cfg, ids, **whose)
 
     return {"step": step, "prefill": prefill, "extend": extend, "encode": encode}
 

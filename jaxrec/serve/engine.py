@@ -152,13 +152,21 @@ class Engine:
         key = ("put", len(slots), self.users(state))
         return self._call(key, put, state, slots, new, donate=True)
 
-    def prefill(self, histories: Sequence[np.ndarray]) -> State:
-        """State after histories of item numbers, numpy."""
+    def prefill(
+        self, histories: Sequence[np.ndarray], users: np.ndarray | None = None
+    ) -> State:
+        """State after histories of item numbers, numpy.
+
+        Args:
+            histories: One array per user.
+            users: Their numbers (n,) int32, of a model with user vectors; None for
+                unknown ones.
+        """
         state = states.repeat(self.begin, len(histories))
         state["seen"] = self.seen.of(histories)
         kept = (state["model"], state["hidden"])
-        for rows, *read in self._read(histories):
-            if len(histories[rows[0]]):
+        for rows, *read in self._read(histories, users):
+            if users is not None or len(histories[rows[0]]):
                 for leaf, new in zip(
                     jax.tree.leaves(kept), jax.tree.leaves(tuple(read)), strict=True
                 ):
@@ -166,10 +174,14 @@ class Engine:
         return state
 
     def recommend(
-        self, histories: Sequence[np.ndarray], k: int, exclude: bool
+        self,
+        histories: Sequence[np.ndarray],
+        k: int,
+        exclude: bool,
+        users: np.ndarray | None = None,
     ) -> Iterator[tuple[list[int], Found]]:
         """Best items per history: groups of row numbers with their answers (padded)."""
-        for rows, _, hidden in self._read(histories):
+        for rows, _, hidden in self._read(histories, users):
             padding = hidden.shape[0] - len(rows)
             empty = [np.zeros(0, np.int32)] * padding
             seen = self.seen.of([histories[row] for row in rows] + empty)
@@ -177,14 +189,18 @@ class Engine:
             shown = {"hidden": hidden, "seen": seen}
             yield rows, self._call(key, self._searching(k, exclude), shown)
 
-    def _read(self, histories):
+    def _read(self, histories, users):
         """Groups of rows that share a padded length: rows, model state, hidden."""
         groups: dict[int, list[int]] = {}
         if self.backbone.window is not None:
             histories = [history[-self.backbone.window :] for history in histories]
         for row, history in enumerate(histories):
-            groups.setdefault(self._padded_length(len(history)), []).append(row)
+            # Whose an empty history is, `begin` does not say.
+            known = len(history) if users is None else max(len(history), 1)
+            groups.setdefault(self._padded_length(known), []).append(row)
         width = self.backbone.lengths[-1]
+        if users is None:
+            users = np.zeros(len(histories), np.int32)
         for length, members in sorted(groups.items()):
             most = self._most(min(length, width))
             for i in range(0, len(members), most):
@@ -193,21 +209,25 @@ class Engine:
                     begin = states.repeat(self.begin, _at_least(len(rows), USERS))
                     yield rows, begin["model"], begin["hidden"]
                 else:
-                    yield rows, *self._read_group([histories[r] for r in rows], length)
+                    given = [histories[row] for row in rows]
+                    yield rows, *self._read_group(given, users[rows], length)
 
     def _most(self, positions: int) -> int:
         """How many users' histories are read, and their answers searched, at once."""
         weight = max(positions, self.like["seen"].nbytes // 1024, 1)
         return max(n for n in USERS if n == 1 or n * weight <= _WEIGHT)
 
-    def _read_group(self, histories, length):
+    def _read_group(self, histories, numbers, length):
         users, width = _at_least(len(histories), USERS), self.backbone.lengths[-1]
         ids = np.zeros((users, length), np.int32)
+        whose = ()
+        if self.backbone.users:
+            whose = (np.pad(numbers, (0, users - len(numbers))),)
         for row, history in zip(ids, histories, strict=False):
             row[length - len(history) :] = history
         first, rest = ids[:, :width], ids[:, width:]
         key = ("prefill", users, first.shape[1])
-        state, hidden = self.programs.call(key, self.backbone.prefill, first)
+        state, hidden = self.programs.call(key, self.backbone.prefill, first, *whose)
         for i in range(0, rest.shape[1], width):
             part = np.ascontiguousarray(rest[:, i : i + width])
             key = ("extend", users)

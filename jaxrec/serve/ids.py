@@ -1,7 +1,8 @@
-"""Raw item ids and their numbers, at the border of the server.
+"""Raw ids of items and users and their numbers, at the border of the server.
 
-Inside, items are 1..items. Outside they are strings; integers are accepted and stand
-for the string that they print as. Ids that the model was not trained on are unknown.
+Inside, items are 1..items, and users, of models that have user vectors, 1..users.
+Outside they are strings; integers are accepted and stand for the string that they print
+as. Ids that the model was not trained on are unknown.
 """
 
 from collections.abc import Iterable
@@ -68,8 +69,55 @@ class ItemIds:
         return tuple([self._titles[number] for number in numbers])
 
 
-def raw_id(value: Any) -> str:
+class UserIds:
+    """The map from raw user ids to the numbers of their vectors.
+
+    Args:
+        user_ids: (users,) raw ids, numpy unicode.
+        numbers: (users,) int32 of each the number in 1..users; 0 for a user whom
+            training showed no target of, and who is as good as unknown.
+
+    Raises:
+        ValueError: The arrays do not fit together, or an id occurs twice.
+    """
+
+    def __init__(self, user_ids: np.ndarray, numbers: np.ndarray):
+        if user_ids.ndim != 1 or numbers.shape != user_ids.shape:
+            raise ValueError(
+                "user_ids and user_numbers must have the same shape (users,), got "
+                f"{user_ids.shape} and {numbers.shape}"
+            )
+        self.array, self.numbers_array = user_ids, numbers
+        self._numbers = dict(zip(user_ids.tolist(), numbers.tolist(), strict=True))
+        if len(self._numbers) != len(user_ids):
+            raise ValueError("user_ids has an id twice")
+
+    def __len__(self) -> int:
+        """The number of users."""
+        return len(self._numbers)
+
+    def numbers(
+        self, users: Iterable[str | int | None]
+    ) -> tuple[np.ndarray, list[str]]:
+        """The numbers (n,) int32 of raw ids, and of each the id if it is unknown or "".
+
+        None stands for a user whom nobody knows, and is number 0 too.
+        """
+        raws = [None if raw is None else raw_id(raw, "a user id") for raw in users]
+        found = [self._numbers.get(raw, 0) for raw in raws]
+        told = [
+            raw if raw is not None and not number else ""
+            for raw, number in zip(raws, found, strict=True)
+        ]
+        return np.array(found, np.int32), told
+
+
+def raw_id(value: Any, what: str = "an item id") -> str:
     """A raw id as a string.
+
+    Args:
+        value: What was given.
+        what: What it should be, for the error.
 
     Raises:
         ValueError: It is neither a string nor an integer.
@@ -79,6 +127,6 @@ def raw_id(value: Any) -> str:
     if isinstance(value, int | np.integer) and not isinstance(value, bool):
         return str(int(value))
     raise ValueError(
-        f"an item id is a string or an integer, got {value!r} of type "
+        f"{what} is a string or an integer, got {value!r} of type "
         f"{type(value).__name__}"
     )

@@ -7,12 +7,15 @@ which `p` are the arrays under params/ as nested dicts (see `jaxrec.core.export`
 
     start()                                       state of one user without history
     step(p, state, ids (b,))                      (state, hidden (b, d))
-    prefill_T(p, ids (b, T)), left padded with 0  (state, hidden (b, d))
+    prefill_T(p, ids (b, T)), left padded with 0  (state, hidden (b, d))  *
     extend(p, state, ids (b, T)), T the longest   (state, hidden (b, d))
-    encode_T(p, ids (b, T)), left padded with 0   hidden (b, T, d)
+    encode_T(p, ids (b, T)), left padded with 0   hidden (b, T, d)  *
     top_K(p, hidden)                              (scores, ids), each (b, K)
     top_K_seen(p, hidden, seen (b, words))        without those in bit sets
     top_K_exclude(p, hidden, ids (b, n))          without those listed, 0 for none
+
+* of a model with user vectors also users (b,), their numbers, 0 for an unknown one. Raw
+ids of the users are then in the file too.
 """
 
 import os
@@ -26,7 +29,7 @@ import numpy as np
 from jaxrec.core import export
 from jaxrec.core.export import Program
 from jaxrec.serve.backbone import Backbone
-from jaxrec.serve.ids import ItemIds
+from jaxrec.serve.ids import ItemIds, UserIds
 from jaxrec.serve.recommender import Recommender
 from jaxrec.serve.seen import BitSet
 
@@ -39,6 +42,7 @@ def save(
     backbone: Backbone,
     ids: ItemIds,
     platforms: Sequence[str] = export.PLATFORMS,
+    users: UserIds | None = None,
 ) -> None:
     """Writes a backbone and its item ids as a portable file.
 
@@ -47,6 +51,7 @@ def save(
         backbone: The model.
         ids: Raw ids of its items.
         platforms: What it is to run on, of "cpu", "cuda" and "tpu".
+        users: Raw ids of its users, of a model with user vectors.
 
     Raises:
         ValueError: An unknown platform, or a backbone that was itself read from a
@@ -63,11 +68,15 @@ def save(
     arrays = export.flat(backbone.params, "params") | {"ids/item_ids": ids.array}
     if ids.titles_array is not None:
         arrays["ids/titles"] = ids.titles_array
+    if users is not None:
+        arrays["ids/user_ids"] = users.array
+        arrays["ids/user_numbers"] = users.numbers_array
     about = {
         "items": backbone.items,
         "lengths": backbone.lengths,
         "ks": sizes,
         "window": backbone.window,
+        "users": backbone.users,
     }
     export.save(path, programs, arrays, about)
 
@@ -107,17 +116,25 @@ def load(
         params=jax.tree.map(jnp.asarray, export.nested(read.arrays, "params")),
         begin=jax.tree.map(np.asarray, call["start"]()),
         step=call["step"],
-        prefill=lambda params, ids: call[f"prefill_{ids.shape[1]}"](params, ids),
+        prefill=lambda params, ids, *users: call[f"prefill_{ids.shape[1]}"](
+            params, ids, *users
+        ),
         extend=call["extend"],
-        encode=lambda params, ids: call[f"encode_{ids.shape[1]}"](params, ids),
+        encode=lambda params, ids, *users: call[f"encode_{ids.shape[1]}"](
+            params, ids, *users
+        ),
         search=search,
         lengths=tuple(about["lengths"]),
         ks=tuple(about["ks"]),
         window=about.get("window"),  # None in files of before there were windows
+        users=about.get("users", 0),  # likewise of before there were users
     )
     ids = ItemIds(read.arrays["ids/item_ids"], read.arrays.get("ids/titles"))
+    users = None
+    if backbone.users:
+        users = UserIds(read.arrays["ids/user_ids"], read.arrays["ids/user_numbers"])
     return Recommender(
-        backbone, ids, seen_capacity=seen_capacity, on_unknown=on_unknown
+        backbone, ids, users, seen_capacity=seen_capacity, on_unknown=on_unknown
     )
 
 
@@ -143,6 +160,8 @@ def _model(backbone: Backbone, platforms: Sequence[str]) -> list[Program]:
     ]
     for length in backbone.lengths:
         given = (params, ids(users, length))
+        if backbone.users:
+            given = (*given, ids(users))
         programs.append(
             Program(f"prefill_{length}", backbone.prefill, given, platforms)
         )

@@ -16,12 +16,15 @@ class Recommendation:
         titles: Their titles, "" where unknown.
         unknown: Raw ids of the request that the model does not know and that were
             skipped.
+        unknown_user: Raw id of the user, if the model does not know it and answered as
+            to an unknown user; else "".
     """
 
     ids: tuple[str, ...]
     scores: tuple[float, ...]
     titles: tuple[str, ...]
     unknown: tuple[str, ...] = ()
+    unknown_user: str = ""
 
     def __iter__(self) -> Iterator[tuple[str, float]]:
         return iter(zip(self.ids, self.scores, strict=True))

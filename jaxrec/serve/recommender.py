@@ -7,8 +7,10 @@
     state = rec.observe(state, "42")
     rec.top(state, k=10)
 
-Both ways give the same answer. A history has no longest length: a recurrent model takes
-in all of it, however long, and a model with a window looks at what its window holds.
+Both ways give the same answer. Of a model with user vectors both take whose they are,
+`rec.recommend([["42", "7"]], users=["u1"])` and `rec.start(users=["u1"])`. A history
+has no longest length: a recurrent model takes in all of it, however long, and a model
+with a window looks at what its window holds.
 
 What runs is compiled at its first use, once per size (see `jaxrec.serve.engine`).
 `warm` compiles beforehand what requests will use; after it no request compiles.
@@ -24,8 +26,9 @@ from jaxrec.retrieval.topk import check_k
 from jaxrec.serve import state as states
 from jaxrec.serve.backbone import Backbone
 from jaxrec.serve.engine import USERS, Engine, unpack
-from jaxrec.serve.ids import ItemIds, raw_id
+from jaxrec.serve.ids import ItemIds, UserIds, raw_id
 from jaxrec.serve.recommendation import Recommendation
+from jaxrec.serve.requests import read_histories, read_users
 from jaxrec.serve.seen import BitSet, Ring
 from jaxrec.serve.state import State
 
@@ -38,13 +41,16 @@ class Recommender:
     Args:
         backbone: The model.
         ids: The raw ids of its items.
+        users: The raw ids of its users, of a model with user vectors.
         seen_capacity: None remembers exactly which items a user has seen, in
             items / 8 bytes per user; a number remembers the last so many events.
         on_unknown: What an unknown item id does: "skip" it (counted, and reported with
-            the answer) or "raise".
+            the answer) or "raise". An unknown user id does the same, and is answered as
+            a user whom nobody knows.
 
     Attributes:
         ids: As given.
+        users: As given.
         unknown: How many unknown ids were skipped so far.
 
     Raises:
@@ -55,6 +61,7 @@ class Recommender:
         self,
         backbone: Backbone,
         ids: ItemIds,
+        users: UserIds | None = None,
         *,
         seen_capacity: int | None = None,
         on_unknown: str = "skip",
@@ -63,11 +70,16 @@ class Recommender:
             raise ValueError(
                 f"the model has {backbone.items} items, but there are {len(ids)} ids"
             )
+        if len(users or ()) != backbone.users:
+            raise ValueError(
+                f"the model has vectors of {backbone.users} users, but there are "
+                f"{len(users or ())} user ids"
+            )
         if on_unknown not in ("skip", "raise"):
             raise ValueError(f"on_unknown: want 'skip' or 'raise', got {on_unknown!r}")
         if seen_capacity is not None and seen_capacity < 1:
             raise ValueError(f"seen_capacity: want 1 or more, got {seen_capacity}")
-        self.ids = ids
+        self.ids, self.users = ids, users
         self.unknown = 0
         self._raises = on_unknown == "raise"
         seen = BitSet(len(ids)) if seen_capacity is None else Ring(seen_capacity)
@@ -96,6 +108,8 @@ class Recommender:
         histories: Sequence[Iterable[RawId]],
         k: int = 10,
         exclude_seen: bool = True,
+        *,
+        users: Sequence[RawId | None] | None = None,
     ) -> list[Recommendation]:
         """Recommends to users with whole histories.
 
@@ -105,38 +119,66 @@ class Recommender:
             k: How many items, 1..items.
             exclude_seen: Whether items of the history are left out; with a
                 `seen_capacity`, those of its last so many events.
+            users: Per history the raw id of its user, for a model with user vectors;
+                None, here or for one of them, is a user whom nobody knows.
 
         Returns:
             One answer per user.
 
         Raises:
-            ValueError: k is out of range, or `histories` is no list of lists of ids.
+            ValueError: k is out of range, `histories` is no list of lists of ids, or
+                `users` no list of as many ids, or not for this model.
         """
         size = self._size(k)
         numbers, unknown = self._read(histories)
+        whose, strangers = self._whose(users, len(numbers))
         answers: dict[int, Recommendation] = {}
-        for rows, found in self._engine.recommend(numbers, size, bool(exclude_seen)):
+        for rows, found in self._engine.recommend(
+            numbers, size, bool(exclude_seen), whose
+        ):
             told = [unknown[row] for row in rows]
-            answers |= zip(rows, self._answers(found, k, told), strict=True)
+            told_users = [strangers[row] for row in rows]
+            made = self._answers(found, k, told, told_users)
+            answers |= zip(rows, made, strict=True)
         return [answers[row] for row in range(len(numbers))]
 
-    def start(self, batch: int = 1) -> State:
-        """The state of `batch` new users, as numpy arrays."""
-        if isinstance(batch, bool) or not isinstance(batch, int) or batch < 1:
-            raise ValueError(f"batch: want an integer of 1 or more, got {batch!r}")
-        return states.repeat(self._engine.begin, batch)
+    def start(
+        self,
+        batch: int | None = None,
+        *,
+        users: Sequence[RawId | None] | None = None,
+    ) -> State:
+        """The state of `batch` new users, or of those named, as numpy arrays.
 
-    def prefill(self, histories: Sequence[Iterable[RawId]]) -> State:
+        Args:
+            batch: How many; None for as many as there are `users`, or 1.
+            users: As for `recommend`.
+        """
+        if batch is not None and (type(batch) is not int or batch < 1):
+            raise ValueError(f"batch: want an integer of 1 or more, got {batch!r}")
+        if users is None:
+            return states.repeat(self._engine.begin, batch or 1)
+        whose, _ = self._whose(users, batch)
+        return self._engine.prefill([np.zeros(0, np.int32)] * len(whose), whose)
+
+    def prefill(
+        self,
+        histories: Sequence[Iterable[RawId]],
+        *,
+        users: Sequence[RawId | None] | None = None,
+    ) -> State:
         """The state after whole histories: as `observe` on each event in turn.
 
         Args:
             histories: As for `recommend`.
+            users: As for `recommend`.
 
         Returns:
             A state with one row per history, as numpy arrays.
         """
         numbers, _ = self._read(histories)
-        return self._engine.prefill(numbers)
+        whose, _ = self._whose(users, len(numbers))
+        return self._engine.prefill(numbers, whose)
 
     def observe(
         self,
@@ -303,7 +345,7 @@ class Recommender:
         """Writes the model as a portable file, see `jaxrec.serve.portable.save`."""
         from jaxrec.serve import portable
 
-        portable.save(path, self._engine.backbone, self.ids)
+        portable.save(path, self._engine.backbone, self.ids, users=self.users)
 
     def _size(self, k: int) -> int:
         """The smallest compiled size of answer that holds k."""
@@ -314,23 +356,16 @@ class Recommender:
         return next(size for size in sizes if size >= k)
 
     def _read(self, histories) -> tuple[list[np.ndarray], list[tuple[str, ...]]]:
-        if isinstance(histories, str | bytes) or not isinstance(histories, Iterable):
-            raise ValueError(
-                f"histories: want one list of item ids per user, got {histories!r}"
-            )
-        numbers, unknown = [], []
-        for user, history in enumerate(histories):
-            if isinstance(history, str | bytes) or not isinstance(history, Iterable):
-                raise ValueError(
-                    f"histories[{user}]: want a list of item ids, got {history!r}; "
-                    "for one user write [history]"
-                )
-            known, missing = self.ids.numbers(history)
-            numbers.append(known)
-            unknown.append(tuple(missing))
-        if not numbers:
-            raise ValueError("histories: want at least one user, got none")
+        numbers, unknown = read_histories(self.ids, histories)
         self._count([raw for missing in unknown for raw in missing])
+        return numbers, unknown
+
+    def _whose(self, users, count: int | None) -> tuple[np.ndarray | None, list[str]]:
+        """Numbers of users, None if none are named; of each its id if it is unknown."""
+        if users is None:
+            return None, [""] * (count or 0)
+        numbers, unknown = read_users(self.users, users, count)
+        self._count([raw for raw in unknown if raw], "user")
         return numbers, unknown
 
     def _events(self, state, items, slots):
@@ -356,21 +391,25 @@ class Recommender:
             self._count([raw for raws in told for raw in raws])
         return found, told, slots
 
-    def _count(self, unknown: list[str]) -> None:
+    def _count(self, unknown: list[str], kind: str = "item") -> None:
         if unknown and self._raises:
-            raise ValueError(f"unknown item id {unknown[0]!r}")
+            raise ValueError(f"unknown {kind} id {unknown[0]!r}")
         self.unknown += len(unknown)
 
-    def _answers(self, found, k: int, told) -> list[Recommendation]:
+    def _answers(self, found, k: int, told, users=None) -> list[Recommendation]:
         scores, ids = (array[: len(told), :k].tolist() for array in unpack(found))
-        answers = []
-        for row, values, unknown in zip(ids, scores, told, strict=True):
+        answers, users = [], users or [""] * len(told)
+        for row, values, unknown, user in zip(ids, scores, told, users, strict=True):
             if row[-1] == 0:  # Fewer than k items were left.
                 row = row[: row.index(0)]
                 values = values[: len(row)]
             answers.append(
                 Recommendation(
-                    self.ids.raw(row), tuple(values), self.ids.titles(row), unknown
+                    self.ids.raw(row),
+                    tuple(values),
+                    self.ids.titles(row),
+                    unknown,
+                    user,
                 )
             )
         return answers

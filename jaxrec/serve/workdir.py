@@ -17,7 +17,7 @@ from jaxrec.core.run_directory import (
 )
 from jaxrec.models import config_of_run, model_module, serving_module
 from jaxrec.serve.backbone import LENGTHS, from_model
-from jaxrec.serve.ids import ItemIds
+from jaxrec.serve.ids import ItemIds, UserIds
 from jaxrec.serve.recommender import Recommender
 
 
@@ -52,21 +52,24 @@ def load(
     path = Path(workdir)
     check_is_run(path)
     config = read_config(path)
-    ids = _read_ids(path / IDS_FILE)
+    ids, users = _read_ids(path / IDS_FILE, bool(config["model"].get("users")))
     module = model_module(config["model"]["name"])
-    cfg = config_of_run(config, len(ids))
+    cfg = config_of_run(config, len(ids), len(users or ()))
     params = best_params(path, lambda key: module.init(key, cfg))
     serving = serving_module(config["model"]["name"])
     backbone = from_model(module, cfg, params, serving=serving, lengths=lengths)
     return Recommender(
-        backbone, ids, seen_capacity=seen_capacity, on_unknown=on_unknown
+        backbone, ids, users, seen_capacity=seen_capacity, on_unknown=on_unknown
     )
 
 
-def _read_ids(path: Path) -> ItemIds:
+def _read_ids(path: Path, has_users: bool) -> tuple[ItemIds, UserIds | None]:
     try:
         with path.open("rb") as file, np.load(file) as arrays:
             titles = arrays["titles"] if "titles" in arrays else None
-            return ItemIds(arrays["item_ids"], titles)
+            users = None
+            if has_users:
+                users = UserIds(arrays["user_ids"], arrays["user_numbers"])
+            return ItemIds(arrays["item_ids"], titles), users
     except (ValueError, KeyError, EOFError, OSError, zipfile.BadZipFile) as error:
         raise ValueError(f"{path}: {error}") from error

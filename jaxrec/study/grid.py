@@ -152,7 +152,8 @@ class _Study:
         finally:
             checkpoints.close()
         (path / CONFIG_FILE).write_text(to_json(config))
-        workflow.save_ids(self.split.sequences, path, self.fingerprint)
+        numbers = group.lead.batches.user_numbers
+        workflow.save_ids(self.split.sequences, path, self.fingerprint, numbers)
         write_environment(path)
         ranks: dict[str, Ranks] = {
             part: group.lead.rank(params, part) for part in ("valid", "test")

@@ -62,17 +62,11 @@ class MaskedItem(RankingTask):
             multiple=self.row_multiple,
             windows=batch["windows"],
             draws=self.needs_draws,
+            **self.sharing,
         )
 
     def outputs(self, params, batch, keys) -> jax.Array:
-        return self.model.encode(
-            params,
-            self.cfg,
-            batch["tokens"],
-            segments=batch["segments"],
-            keys=keys,
-            at=batch["slots"],
-        )
+        return self.encoded(params, batch, keys, at=batch["slots"])
 
     def label_segments(self, batch) -> None:
         """Other masked items of the window may be negatives."""

@@ -59,13 +59,11 @@ class NextItem(RankingTask):
             bos_target=batch["bos_target"],
             windows=batch["windows"],
             draws=self.needs_draws,
+            **self.sharing,
         )
 
     def outputs(self, params, batch, keys) -> jax.Array:
-        segments = batch["segments"]
-        return self.model.encode(
-            params, self.cfg, batch["tokens"], segments=segments, keys=keys
-        )
+        return self.encoded(params, batch, keys)
 
     def label_segments(self, batch) -> jax.Array:
         """A window's targets are no negatives of each other."""

@@ -17,6 +17,7 @@ from jaxrec.core import parallel
 from jaxrec.core.dropout import row_keys
 from jaxrec.core.row_blocks import CACHED_POSITIONS, blocks_for, map_blocks
 from jaxrec.data.batches import Batches
+from jaxrec.data.shared_embeddings import SharedEmbeddings
 from jaxrec.data.splits import Cases, Split
 from jaxrec.eval.floors import popularity_counts
 from jaxrec.eval.metrics import Ranks
@@ -26,7 +27,13 @@ from jaxrec.eval.sampled import sampled_ranks
 from jaxrec.losses.negatives import bce, bpr, draw_negatives, gbce
 from jaxrec.losses.sampled import sampled_softmax, uniform_negatives_ce
 from jaxrec.losses.softmax import linear_softmax_ce
-from jaxrec.models import config_of_run, drops, model_module, window_of
+from jaxrec.models import (
+    config_of_run,
+    drops,
+    model_module,
+    users_of,
+    window_of,
+)
 from jaxrec.tasks.losses import check_loss, has_own_negatives, samples_of
 
 _CHUNK = 512  # positions per block where the loss does not choose by itself
@@ -61,7 +68,7 @@ class RankingTask(abc.ABC):
         for part in ("valid", "test"):
             part_of(split, part)
         self.model = model_module(config["model"]["name"])
-        self.cfg = config_of_run(config, split.sequences.items)
+        self.cfg = config_of_run(config, split.sequences.items, split.sequences.users)
         self.batches = self.make_batches()
         self.batch = self.batches
         self._counts = None
@@ -91,6 +98,14 @@ class RankingTask(abc.ABC):
         """What the rows of a batch are a multiple of."""
         return parallel.row_multiple(self.mesh, self.config["parallel"]["micro"])
 
+    @property
+    def sharing(self) -> dict[str, Any]:
+        """Arguments of the batches: whose they are, and what is replaced in them."""
+        fields = dataclasses.fields(SharedEmbeddings)
+        chances = {field.name: self.config["batch"][field.name] for field in fields}
+        shared = SharedEmbeddings(**chances)
+        return {"users": users_of(self.cfg) > 0, "shared": shared}
+
     @abc.abstractmethod
     def make_batches(self) -> Batches:
         """The training batches, with draws where `needs_draws` says so."""
@@ -113,6 +128,15 @@ class RankingTask(abc.ABC):
     def needs_draws(self) -> bool:
         """Whether the loss takes its negatives from batch["draws"]."""
         return has_own_negatives(self.config["loss"])
+
+    def encoded(self, params, batch, keys, **options) -> jax.Array:
+        """What the model makes of the tokens of a batch, see `jaxrec.models`."""
+        if "users" in batch:
+            options["users"] = batch["users"]
+        tokens, segments = batch["tokens"], batch["segments"]
+        return self.model.encode(
+            params, self.cfg, tokens, segments=segments, keys=keys, **options
+        )
 
     def loss(self, params, batch, key: jax.Array) -> parallel.Sums:
         """Summed loss of all targets in the rows of `batch`; their count."""
@@ -195,15 +219,19 @@ class RankingTask(abc.ABC):
 
         on_cpu = self.mesh.devices.flat[0].platform == "cpu"
 
-        def last_hidden(params, ids):
-            def of(rows):
-                return self.model.prefill(params, self.cfg, rows)[1]
+        has_users = users_of(self.cfg) > 0
+
+        def last_hidden(params, ids, *users):
+            def of(rows, *users):
+                whose = {"users": users[0]} if users else {}
+                return self.model.prefill(params, self.cfg, rows, **whose)[1]
 
             blocks = blocks_for(*ids.shape, CACHED_POSITIONS) if on_cpu else 1
-            return map_blocks(of, blocks, ids)
+            return map_blocks(of, blocks, ids, *users)
 
         return {
             "hidden_fn": jax.jit(last_hidden),
+            "users": self.batches.user_numbers if has_users else None,
             "table_fn": lambda params: self.model.head(params, self.cfg),
             "window": self.window,
             "batch": self.config["eval"]["batch"],

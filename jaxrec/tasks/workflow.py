@@ -15,6 +15,7 @@ from jaxrec.core import parallel
 from jaxrec.core.config import CONFIG_FILE, check_same_run
 from jaxrec.core.environment import write_environment
 from jaxrec.core.train import fit
+from jaxrec.data.sequences import Sequences
 from jaxrec.data.splits import Split
 from jaxrec.eval.report import baselines, format_results
 from jaxrec.tasks.ranking import RankingTask
@@ -59,7 +60,7 @@ def run_task(
     mesh = parallel.make_mesh(config["parallel"]["model"])
     task = make_task(config, split, mesh)
     logging.info("%s", task.describe())
-    _claim(path, config, split)
+    _claim(path, config, split, task.batches.user_numbers)
     fitted = fit(task, config, mesh, path)
     name = config["model"]["name"]
     rows = {
@@ -85,7 +86,9 @@ def run_task(
     return summary
 
 
-def _claim(path: Path, config: Mapping[str, Any], split: Split) -> None:
+def _claim(
+    path: Path, config: Mapping[str, Any], split: Split, user_numbers: np.ndarray
+) -> None:
     """Makes `path` the directory of this run, or checks that it is already.
 
     A directory in which nothing was ever saved belongs to nobody: a start that failed
@@ -109,7 +112,7 @@ def _claim(path: Path, config: Mapping[str, Any], split: Split) -> None:
     else:
         (path / CONFIG_FILE).unlink(missing_ok=True)
         check_same_run(config, path, MAY_DIFFER)
-        save_ids(split.sequences, path, found)
+        save_ids(split.sequences, path, found, user_numbers)
     write_environment(path)
 
 
@@ -149,9 +152,12 @@ def fingerprint(split: Split) -> str:
     return f"{total:08x}"
 
 
-def save_ids(sequences, workdir: Path, checksum: str) -> None:
+def save_ids(
+    sequences: Sequences, workdir: Path, checksum: str, user_numbers: np.ndarray
+) -> None:
     """Writes ids.npz: the raw ids and titles that the server answers in."""
     arrays = {"user_ids": sequences.user_ids, "item_ids": sequences.item_ids}
+    arrays["user_numbers"] = user_numbers
     arrays["fingerprint"] = np.array(checksum)
     if sequences.titles is not None:
         arrays["titles"] = sequences.titles

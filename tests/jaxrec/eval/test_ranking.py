@@ -235,6 +235,21 @@ def test_cases_rank_as_one_by_one(part, mask, bucket, repeat_targets):
     np.testing.assert_array_equal(result.user, getattr(SPLIT, part).user)
 
 
+def test_users_of_the_cases_go_to_the_model():
+    """Each user is told by a number: that of the item before the target."""
+    before = np.array([items[max(len(items) - 2, 0)] for items in LISTS], np.int32)
+
+    def last_of(params, ids, users):
+        assert users.shape == ids.shape[:1]
+        np.testing.assert_array_equal(users, ids[:, -1])
+        return hidden_fn(params, ids)
+
+    options = dict(window=WINDOW, batch=16, ties="expected", users=before)
+    result = rank_cases(parameters(), SPLIT, "test", last_of, table_fn, **options)
+    expected = expected_ranks("test", "window", ties="expected")
+    np.testing.assert_array_equal(result.rank, expected)
+
+
 def test_the_protocols_differ_on_these_cases():
     ranks = {
         (mask, repeats): np.mean(

@@ -71,6 +71,27 @@ def test_ranks_count_the_drawn_negatives_that_score_above(ties, negatives):
         assert not set(drawn[case]) & {0, *items.tolist()}
 
 
+def test_users_of_the_cases_go_to_the_model():
+    """Each user is told by a number: that of the item before the target."""
+    before = np.array([items[max(len(items) - 2, 0)] for items in LISTS], np.int32)
+
+    @jax.jit
+    def by_user(params, ids, users):
+        return params["table"][users]
+
+    got = sampled_ranks(
+        parameters(),
+        SPLIT,
+        "test",
+        by_user,
+        table_fn,
+        window=10,
+        batch=16,
+        users=before,
+    )
+    np.testing.assert_array_equal(got.rank, ranks().rank)
+
+
 def test_the_seed_decides_and_batch_and_buckets_do_not():
     first = ranks(negatives=50)
     for same in (ranks(negatives=50, batch=7), ranks(negatives=50, bucket=False)):

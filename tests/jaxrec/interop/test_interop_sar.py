@@ -61,6 +61,8 @@ def imported(name, state):
 
 def loss_and_logits(params, cfg, ids, labels, users):
     """Loss, scores over all columns, and the gradient of the loss."""
+    if users is not None:
+        users = jnp.broadcast_to(users[:, None], ids.shape)
 
     def loss(params):
         hidden = sar.encode(params, cfg, ids, users=users)

@@ -87,12 +87,22 @@ def test_a_run_gives_positions_and_shards():
             {"model": {"name": "sar", "length": 9}, "batch": {"length": 12}},
             r"model\.length: 9 is not a setting; .* config\.batch\.length",
         ),
-        (run_config("sar", users=3), r"model\.users: 3 is not a setting; batches"),
+        (run_config("sar", users=3), r"model\.users: want true or false, got 3; .*0"),
+        (run_config("sar", users=True), r"model\.users: true, but no users are known"),
+        (run_config("hstu", users=True), r"model\.users: unknown key"),
     ],
 )
 def test_what_other_sections_decide_is_no_setting(config, message):
     with pytest.raises(ValueError, match=message):
         models.config_of_run(config, 7)
+
+
+def test_users_are_those_of_the_data_where_they_are_asked_for():
+    for asked, users in ((True, 5), (False, 0)):
+        cfg = models.config_of_run(run_config("sar", users=asked), 7, 5)
+        assert cfg.users == models.users_of(cfg) == users
+    assert models.config_of_run(run_config("sar"), 7, 5).users == 0
+    assert models.users_of(lru.LRUConfig(7)) == 0
 
 
 def test_what_a_backbone_says_of_itself():

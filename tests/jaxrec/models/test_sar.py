@@ -22,6 +22,7 @@ VARIANTS = {
     "post-norm": dataclasses.replace(CFG, norm_first=False, windows=()),
     "users": dataclasses.replace(CFG, users=3),
 }
+USERS, AE_USERS = VARIANTS["users"], dataclasses.replace(AE, users=3)
 encode = numpy_jit(sar.encode, static_argnums=1)
 step = numpy_jit(sar.step, static_argnums=1)
 prefill = numpy_jit(sar.prefill, static_argnums=1)
@@ -56,13 +57,19 @@ def who(cfg, rows=4):
     return np.arange(rows, dtype=np.int32) % (cfg.users + 1) if cfg.users else None
 
 
+def at_slots(users, ids):
+    """Users of rows as those of all their slots."""
+    return None if users is None else np.broadcast_to(users[:, None], ids.shape)
+
+
 @pytest.mark.parametrize("name", VARIANTS)
 def test_steps_equal_prefill_and_encode_at_every_prefix(name):
     """Inside the window, and beyond it, where the window is what counts."""
     cfg = VARIANTS[name]
     params, users = make_params(cfg), who(cfg)
     ids = draw_ids(length=2 * LENGTH + 3)
-    inside = encode(params, cfg, ids[:, :LENGTH], users=users)
+    slots = at_slots(users, ids[:, :LENGTH])
+    inside = encode(params, cfg, ids[:, :LENGTH], users=slots)
     assert np.abs(inside).max() > 0.5
     state = sar.start(cfg, 4, users=users)
     for t in range(ids.shape[1]):
@@ -72,7 +79,7 @@ def test_steps_equal_prefill_and_encode_at_every_prefix(name):
         window = ids[:, max(0, t + 1 - LENGTH) : t + 1]
         read, filled = prefill(params, cfg, left_padded(window), users=users)
         np.testing.assert_allclose(output, filled, **close)
-        last = encode(params, cfg, left_padded(window), users=users)[:, -1]
+        last = encode(params, cfg, left_padded(window), users=slots)[:, -1]
         np.testing.assert_allclose(output, last, **close)
         assert state.keys() == read.keys()
         for part in state if t < LENGTH else ("ids",):
@@ -94,13 +101,15 @@ def test_a_user_with_a_full_window_does_not_change_its_neighbours():
         np.testing.assert_allclose(output[row], alone, **close)
 
 
-@pytest.mark.parametrize("cfg", [CFG, AE], ids=["causal", "both-ways"])
+@pytest.mark.parametrize("cfg", [USERS, AE], ids=["causal", "both-ways"])
 def test_several_events_at_once(cfg):
     params, ids = make_params(cfg), draw_ids(3, length=LENGTH + 4)
+    users = who(cfg)
     for known in (0, 3, LENGTH + 1):
-        state, _ = prefill(params, cfg, left_padded(ids[:, :known], LENGTH + 4))
+        before = left_padded(ids[:, :known], LENGTH + 4)
+        state, _ = prefill(params, cfg, before, users=users)
         read, output = extend(params, cfg, state, ids[:, known:])
-        wanted_state, wanted = prefill(params, cfg, ids)
+        wanted_state, wanted = prefill(params, cfg, ids, users=users)
         np.testing.assert_allclose(output, wanted, **close)
         for part in read:
             np.testing.assert_allclose(read[part], wanted_state[part], **close)
@@ -125,16 +134,22 @@ def test_both_ways_the_mask_token_is_appended():
     assert np.abs(before - after)[:, 0].max() > 1e-3
 
 
-@pytest.mark.parametrize("cfg", [CFG, AE], ids=["causal", "both-ways"])
+@pytest.mark.parametrize("cfg", [USERS, AE_USERS], ids=["causal", "both-ways"])
 def test_empty_history(cfg):
-    params = make_params(cfg)
+    params, users = make_params(cfg), np.array([3, 0], np.int32)
     nothing = np.zeros((2, 4), np.int32)
-    state, output = prefill(params, cfg, nothing)
-    jax.tree.map(np.testing.assert_array_equal, state, sar.start(cfg, 2))
-    _, stepped = step(params, cfg, sar.start(cfg, 2), nothing[:, 0])
+    state, output = prefill(params, cfg, nothing, users=users)
+    begun = sar.start(cfg, 2, users=users)
+    jax.tree.map(np.testing.assert_array_equal, state, begun)
+    _, stepped = step(params, cfg, begun, nothing[:, 0])
     np.testing.assert_allclose(output, stepped, **close)
     token = np.full((2, 1), 0 if cfg.causal else ITEMS + 1, np.int32)
-    np.testing.assert_allclose(output, encode(params, cfg, token)[:, 0], **close)
+    alone = encode(params, cfg, token, users=users[:, None])
+    np.testing.assert_allclose(output, alone[:, 0], **close)
+    # Without users all are the unknown one.
+    unnamed = prefill(params, cfg, nothing)[1]
+    np.testing.assert_allclose(unnamed, output[[1, 1]], **close)
+    assert np.abs(unnamed - output)[0].max() > 0.01
 
 
 def test_the_item_behind_a_beginning_is_at_position_0():
@@ -159,9 +174,9 @@ def test_padding_on_either_side_changes_nothing(cfg):
         np.testing.assert_allclose(hidden[row, row : row + 4], alone[0], **close)
 
 
-def loss_and_gradients(params, cfg, ids, segments, labels):
+def loss_and_gradients(params, cfg, ids, segments, labels, users=None):
     def loss(params):
-        hidden = sar.encode(params, cfg, ids, segments=segments)
+        hidden = sar.encode(params, cfg, ids, segments=segments, users=users)
         weights = (labels != 0).astype(jnp.float32).ravel()
         flat = hidden.reshape(-1, hidden.shape[-1])
         total = linear_softmax_ce(flat, *sar.head(params, cfg), labels.ravel(), weights)
@@ -171,12 +186,12 @@ def loss_and_gradients(params, cfg, ids, segments, labels):
     return value, hidden, grads
 
 
-@pytest.mark.parametrize("cfg", [CFG, AE], ids=["causal", "both-ways"])
+@pytest.mark.parametrize("cfg", [USERS, AE], ids=["causal", "both-ways"])
 def test_packed_rows_equal_rows_of_their_own(cfg):
     params, rng = make_params(cfg), np.random.default_rng(7)
     lengths = ((3, 5), (8,), (1, 1, 6), (4, 2))
-    packed, segments, labels = (np.zeros((4, LENGTH), np.int32) for _ in range(3))
-    places, alone, alone_labels = [], [], []
+    packed, segments, labels, users = np.zeros((4, 4, LENGTH), np.int32)
+    places, alone, alone_labels, alone_users = [], [], [], []
     for row, parts in enumerate(lengths):
         begin = 0
         for number, length in enumerate(parts, 1):
@@ -184,14 +199,19 @@ def test_packed_rows_equal_rows_of_their_own(cfg):
             packed[row, place] = rng.integers(1, ITEMS + 2, length)
             labels[row, place] = rng.integers(1, ITEMS + 1, length)
             segments[row, place] = number
+            users[row, place] = rng.integers(cfg.users + 1)
             places.append((row, place))
             alone.append(packed[row, place])
             alone_labels.append(labels[row, place])
+            alone_users.append(users[row, place])
             begin += length
     compiled = numpy_jit(loss_and_gradients, static_argnums=1)
-    value, hidden, grads = compiled(params, cfg, packed, segments, labels)
+    whose, alone_whose = users, left_padded(alone_users)
+    if not cfg.users:
+        whose = alone_whose = None
+    value, hidden, grads = compiled(params, cfg, packed, segments, labels, whose)
     wanted, apart, wanted_grads = compiled(
-        params, cfg, left_padded(alone), None, left_padded(alone_labels)
+        params, cfg, left_padded(alone), None, left_padded(alone_labels), alone_whose
     )
     for number, (row, place) in enumerate(places):
         length = place.stop - place.start
@@ -210,11 +230,12 @@ def test_packed_rows_equal_rows_of_their_own(cfg):
 
 
 def test_some_slots_only():
-    params, ids = make_params(CFG), draw_ids(8)
+    params, ids = make_params(USERS), draw_ids(8)
+    users = np.random.default_rng(8).integers(0, 4, ids.shape, np.int32)
     segments = np.where(np.arange(LENGTH) < 3, 1, 2) * np.ones((4, 1), np.int32)
     at = np.array([[7, 0], [3, 3], [2, 5], [4, 1]], np.int32)
-    whole = encode(params, CFG, ids, segments=segments)
-    some = encode(params, CFG, ids, segments=segments, at=at)
+    whole = encode(params, USERS, ids, segments=segments, users=users)
+    some = encode(params, USERS, ids, segments=segments, at=at, users=users)
     wanted = np.take_along_axis(whole, at[..., None], 1)
     np.testing.assert_allclose(some, wanted, **close)
 
@@ -222,6 +243,21 @@ def test_some_slots_only():
 def test_rows_longer_than_the_positions_are_refused():
     with pytest.raises(ValueError, match="rows of 9 slots, .* has 8 positions"):
         sar.encode(make_params(CFG), CFG, draw_ids(length=9))
+
+
+@pytest.mark.parametrize(
+    ("cfg", "users", "message"),
+    [
+        (CFG, np.zeros((4, LENGTH)), "given to a model without user vectors"),
+        (USERS, np.zeros(4), r"users: want shape \(4, 8\), got \(4,\)"),
+    ],
+)
+def test_users_that_do_not_fit_are_refused(cfg, users, message):
+    users = users.astype(np.int32)
+    with pytest.raises(ValueError, match=message):
+        sar.encode(make_params(cfg), cfg, draw_ids(), users=users)
+    with pytest.raises(ValueError, match=r"users: (given|want shape \(3,\))"):
+        sar.start(cfg, 3, users=users)
 
 
 def test_bfloat16_is_close_and_returns_float32():

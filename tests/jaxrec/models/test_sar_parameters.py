@@ -63,7 +63,7 @@ def test_scores_are_products_with_the_table(users):
     cfg = dataclasses.replace(CFG, users=users)
     params = sar.init(jax.random.key(0), cfg)
     ids = np.array([[1, 2, 3]], np.int32)
-    who = np.array([2]) if users else None
+    who = np.full_like(ids, 2) if users else None
     hidden = sar.encode(params, cfg, ids, users=who)
     table = np.asarray(params["embedding"]["table"])
     wanted = np.asarray(hidden)[..., : cfg.columns] @ table.T
