@@ -153,7 +153,7 @@ class _Run:
     module: Any
     cfg: Any
     params: Any
-    user_numbers: np.ndarray
+    user_numbers: np.ndarray | None
 
     @property
     def token(self) -> int | None:
@@ -178,7 +178,9 @@ def _open(workdir) -> _Run:
     split = jaxrec.data.load(config["data"])
     with np.load(os.path.join(workdir, IDS_FILE)) as arrays:
         same = np.array_equal(arrays["item_ids"], split.sequences.item_ids)
-        user_numbers = arrays["user_numbers"]
+        user_numbers = None
+        if config["model"].get("users"):
+            user_numbers = arrays["user_numbers"]
     if not same:
         raise ValueError(
             f"the data of {split.sequences.name!r} are not those that the run in "
