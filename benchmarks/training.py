@@ -66,6 +66,7 @@ CONFIG = {
         "b2": 0.999,
         "eps": 1e-9,
         "clip_norm": 5.0,
+        "bias_correction": True,
     },
     "train": {"steps": 7000},
     "eval": {

@@ -16,7 +16,8 @@ the standard error over users; CPU (AMD EPYC), 2026-11-26, jax 0.10.2.
     others         not yet run; the study has .2606 / .1301 for ml1m and .0844 / .0406
                    for games (CE AE of its design space, WSDM 2025, Table 5)
 
-The released AdamW corrects no bias of its moments; ours does.
+The released AdamW corrects no bias of its moments; ours does, unless asked by
+--config.optim.bias_correction=False.
 """
 
 import os

@@ -126,6 +126,7 @@ def optim(**overrides) -> dict:
         "b2": 0.999,
         "eps": 1e-9,
         "clip_norm": 5.0,
+        "bias_correction": True,  # of the moments of adam and adamw
         **overrides,
     }
 

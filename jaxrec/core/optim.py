@@ -117,7 +117,8 @@ def make_optimiser(
 
     Args:
       config: name, lr, schedule, warmup, final_lr, weight_decay, b1, b2, eps,
-        clip_norm (0 is off).
+        clip_norm (0 is off), bias_correction (of Adam's moments; the optimiser of BERT
+        and of BERT4Rec has none).
       steps: total steps of the run, for the schedule.
       decayed: whether weight decay applies to the parameter at a path.
 
@@ -142,6 +143,8 @@ def check_optimiser(config: Mapping[str, Any]) -> None:
     for key in ("warmup", "final_lr", "weight_decay", "clip_norm"):
         if not config[key] >= 0:
             raise ValueError(f"optim.{key}: want 0 or more, got {config[key]}")
+    if name == "sgd" and not config["bias_correction"]:
+        raise ValueError("optim.bias_correction=False: sgd has no moments")
     if name != "adamw" and config["weight_decay"]:
         raise ValueError(
             f"optim.weight_decay={config['weight_decay']}: {name} has no decay; "
@@ -160,7 +163,9 @@ def build_optimiser(
     if config["clip_norm"]:
         parts.append(optax.clip_by_global_norm(config["clip_norm"]))
     if config["name"] != "sgd":
-        parts.append(optax.scale_by_adam(config["b1"], config["b2"], config["eps"]))
+        corrected = config["bias_correction"]
+        scale = optax.scale_by_adam if corrected else _scale_by_raw_moments
+        parts.append(scale(config["b1"], config["b2"], config["eps"]))
     if isinstance(config["weight_decay"], jax.Array) or config["weight_decay"]:
 
         def mask(pools):
@@ -176,3 +181,18 @@ def build_optimiser(
         parts.append(optax.add_decayed_weights(config["weight_decay"], mask))
     parts.append(optax.scale_by_learning_rate(schedule))
     return Optimiser(optax.chain(*parts), decayed)
+
+
+def _scale_by_raw_moments(b1, b2, eps):
+    """Adam whose moments begin at 0 and are taken as they are."""
+    adam = optax.scale_by_adam(b1, b2, eps)
+
+    def update(grads, state, params=None):
+        del params
+        mu = optax.tree.update_moment(grads, state.mu, b1, 1)
+        nu = optax.tree.update_moment(grads, state.nu, b2, 2)
+        count = optax.safe_increment(state.count)
+        updates = jax.tree.map(lambda m, n: m / (n**0.5 + eps), mu, nu)
+        return updates, optax.ScaleByAdamState(count, mu, nu)
+
+    return optax.GradientTransformation(adam.init, update)

@@ -22,6 +22,7 @@ CONFIG = {
     "b2": 0.99,
     "eps": 1e-9,
     "clip_norm": 5.0,
+    "bias_correction": True,
 }
 
 
@@ -81,7 +82,8 @@ def is_kernel(path):
     return path == ("kernel",)
 
 
-def test_adamw_is_clip_then_decoupled_decay_then_adam():
+@pytest.mark.parametrize("corrected", [True, False])
+def test_adamw_is_clip_then_decoupled_decay_then_adam(corrected):
     params, gradients = draw(5)
     norms = [
         math.sqrt(sum(float((leaf.astype(float) ** 2).sum()) for leaf in leaves))
@@ -89,6 +91,7 @@ def test_adamw_is_clip_then_decoupled_decay_then_adam():
     ]
     assert min(norms) < CONFIG["clip_norm"] / 1.5 < max(norms)
     config = CONFIG | {"clip_norm": CONFIG["clip_norm"] / 1.5}
+    config["bias_correction"] = corrected
     got = trained(config, params, gradients, is_kernel)
 
     for name, wanted in [("kernel", params["kernel"]), ("scale", params["norm"])]:
@@ -100,9 +103,8 @@ def test_adamw_is_clip_then_decoupled_decay_then_adam():
             gradient = np.float64(gradient) * min(1, config["clip_norm"] / norm)
             first = 0.9 * first + 0.1 * gradient
             second = 0.99 * second + 0.01 * gradient**2
-            adam = (first / (1 - 0.9**step)) / (
-                np.sqrt(second / (1 - 0.99**step)) + 1e-9
-            )
+            bias = (1 - 0.9**step, 1 - 0.99**step) if corrected else (1, 1)
+            adam = (first / bias[0]) / (np.sqrt(second / bias[1]) + 1e-9)
             wanted = wanted * (1 - 0.01 * 0.1 * decays) - 0.01 * adam
         result = got["kernel"] if decays else got["norm"]["scale"]
         np.testing.assert_allclose(result, wanted, rtol=0, atol=2e-6)
@@ -149,6 +151,7 @@ def test_decay_sees_the_path_of_every_leaf():
             "optim.schedule: 'cosin' is unknown, nearest is 'cosine'",
         ),
         ({"name": "adam"}, "optim.weight_decay=0.1: adam has no decay"),
+        ({"name": "sgd", "bias_correction": False}, "bias_correction=False: sgd has"),
     ],
 )
 def test_what_cannot_be_is_refused(options, message):

@@ -26,6 +26,7 @@ CONFIG = {
         "b2": 0.999,
         "eps": 1e-8,
         "clip_norm": 5.0,
+        "bias_correction": True,
     },
     "train": {
         "steps": 40,
