@@ -29,6 +29,7 @@ from jaxrec.core.environment import write_environment
 from jaxrec.core.progress import duration
 from jaxrec.data.splits import Split
 from jaxrec.eval.metrics import Ranks
+from jaxrec.eval.report import baselines
 from jaxrec.study import plan, search
 from jaxrec.study.group import Group
 from jaxrec.study.report import write_report
@@ -69,6 +70,7 @@ class _Study:
         self.config, self.path, self.split, self.mesh = config, path, split, mesh
         self.cells = cells
         self.fingerprint = workflow.fingerprint(split)
+        self.floors = baselines(config["run"], split, "test")
         for cell in cells:  # What is impossible is said before anything is trained.
             self._task(cell.mode, cell.run_config(cell.candidates[0], cell.seeds[0]))
 
@@ -87,7 +89,7 @@ class _Study:
                 release_unused_memory()  # of the compiler
             done += cost
             rows = [read_cell(self.path, c.name, c.seeds) for c in self.cells[:number]]
-            result = write_report(self.path, self.config, self.split, rows)
+            result = write_report(self.path, self.config, self.split, self.floors, rows)
             if trained and done < whole:
                 left = (whole - done) * (time.monotonic() - began) / trained
                 logging.info(

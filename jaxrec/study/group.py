@@ -113,43 +113,44 @@ class Group:
         Raises:
           Stopped: after SIGTERM or Ctrl-C, with the state saved.
         """
-        every, line = self._options["eval_every"], None
         if self.step >= until:
             return
         line = ProgressLine(self.step, until)
-        began = time.monotonic()
         try:
             with Signals() as stop:
-                for batch, examples in prefetched(self, self.mesh, self.step, until):
-                    self._state, loss = self._program(
-                        self._state, batch, self._keys, self._scalars
-                    )
-                    self.step += 1
-                    self._pending.append(loss)
-                    line.update(self.step, examples, self._shown_loss)
-                    if self.step % every == 0 or self.step == until:
-                        self._fetch()
-                        self._seconds += time.monotonic() - began
-                        line.pause()
-                        self._evaluate()
-                        if self.step % self._options["save_every"] == 0 or (
-                            self.step == until
-                        ):
-                            self._save()
-                        line.resume()
-                        began = time.monotonic()
-                    if stop.asked(self.step, 1) and self.step < until:
-                        self._fetch()
-                        self._seconds += time.monotonic() - began
-                        self._save()
-                        logging.warning(
-                            "Stopped at step %d of %s, state saved; the same command "
-                            "goes on",
-                            *(self.step, self._label),
-                        )
-                        raise Stopped(128 + stop.received)
+                self._loop(until, line, stop)
         finally:
             line.close()
+
+    def _loop(self, until, line, stop):
+        began = time.monotonic()
+        for batch, examples in prefetched(self, self.mesh, self.step, until):
+            self._state, loss = self._program(
+                self._state, batch, self._keys, self._scalars
+            )
+            self.step += 1
+            self._pending.append(loss)
+            line.update(self.step, examples, self._shown_loss)
+            last, asked = self.step == until, stop.asked(self.step, 1)
+            evaluates = last or self.step % self._options["eval_every"] == 0
+            if not (evaluates or asked):
+                continue
+            self._losses += [loss.tolist() for loss in jax.device_get(self._pending)]
+            self._pending = []
+            self._seconds += time.monotonic() - began
+            line.pause()
+            if evaluates:
+                self._evaluate()
+            if last or asked or self.step % self._options["save_every"] == 0:
+                self._save()
+            if asked and not last:
+                logging.warning(
+                    "Stopped at step %d of %s, state saved; the same command goes on",
+                    *(self.step, self._label),
+                )
+                raise Stopped(128 + stop.received)
+            line.resume()
+            began = time.monotonic()
 
     def best_params(self, member: int) -> Any:
         """The parameters of a member where it was best."""
@@ -270,10 +271,6 @@ class Group:
 
     def _shown_loss(self):
         return float(np.mean(jax.device_get(self._pending[-2:][0])))
-
-    def _fetch(self):
-        self._losses += [loss.tolist() for loss in jax.device_get(self._pending)]
-        self._pending = []
 
     def _evaluate(self):
         monitor = self._options["monitor"]

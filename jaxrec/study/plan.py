@@ -67,12 +67,18 @@ def cells(config: Mapping[str, Any]) -> list[Cell]:
 
     Raises:
       ValueError: an arm, mode or key that is not there, an arm in a mode that its
-        model cannot do, or fewer seeds than one.
+        model cannot do, fewer seeds than one, or an evaluation of a part.
     """
     config = to_plain(config)
     study, arms = config["study"], config["arms"]
     if study["seeds"] < 1:
         raise ValueError(f"study.seeds: want 1 or more, got {study['seeds']}")
+    for key in ("max_users", "sampled_negatives"):
+        if config["run"]["eval"][key]:
+            raise ValueError(
+                f"run.eval.{key}: a study ranks all targets among all items, want 0, "
+                f"got {config['run']['eval'][key]}"
+            )
     seeds = tuple(config["seed"] + i for i in range(study["seeds"]))
     chosen = _known(study["arms"], list(arms), "study.arms") or list(arms)
     modes = _known(study["modes"], MODES, "study.modes") or MODES

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 
 from jaxrec.data.splits import Split
-from jaxrec.eval.report import baselines
 from jaxrec.study import plots
 from jaxrec.study.paired import Difference, Figure, difference, figure, holm
 from jaxrec.study.results import CellResult
@@ -42,15 +41,22 @@ def write_report(
     workdir: Path,
     config: Mapping[str, Any],
     split: Split,
+    floors: Mapping[str, Mapping[str, float]],
     cells: Sequence[CellResult],
 ) -> dict[str, float]:
     """Writes the report over the cells that are done.
+
+    Args:
+      workdir: of the study.
+      config: of the study.
+      split: its data.
+      floors: rows to stand beside, from `jaxrec.eval.report.baselines` on test.
+      cells: that are done, at least one.
 
     Returns:
       "<cell>/recall@10" and "<cell>/ndcg@10", each also with "_se", over seeds.
     """
     published = config["published"]
-    floors = baselines(config["run"], split, "test")
     found = {
         cell.name: {key: figure(cell.values[key]) for key in cell.values}
         for cell in cells

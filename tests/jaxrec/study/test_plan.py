@@ -60,6 +60,10 @@ def study(**changes):
         (study(arms=("locla",)), "study.arms: 'locla' .*nearest is 'local'"),
         (study(modes=("ea",)), "study.modes: 'ea' is unknown"),
         (study(seeds=0), "study.seeds: want 1 or more, got 0"),
+        (
+            {"run": {"eval": {"max_users": 9, "sampled_negatives": 0}}},
+            "run.eval.max_users: a study ranks all targets",
+        ),
         (study(arms=("lru",), modes=("ae",)), "none of the arms .* runs in modes"),
         ({"arms": {"ce": {"model": {"name": "lru"}}}}, "'lru' reads from left to"),
         (
