@@ -84,6 +84,9 @@ def _base() -> ConfigDict:
                 "causal": True,
                 "norm_first": True,
                 "windows": (),  # per head the largest distance it sees; 0 is any
+                # What a head with a window is: window (attention), conv, rnn,
+                # initial or adapt, see `jaxrec.models._sar_local`.
+                "local": "window",
                 "users": False,  # whether every user has a vector, as in SSE-PT
                 "dropout": 0.2,
                 "dropout_attention": 0.2,

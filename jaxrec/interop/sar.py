@@ -58,9 +58,9 @@ def sar_from_torch(
       `(cfg, params)`: float32 arrays, nested as `jaxrec.models.sar.init` nests them.
 
     Raises:
-      ValueError: names that are missing or unknown (the other local attentions have
-        parameters that SAR has not), an array of another shape, or heads, windows and
-        width that do not go together.
+      ValueError: names that are missing or unknown (as are those of other local heads
+        than windows, which differ here), an array of another shape, or heads, windows
+        and width that do not go together.
     """
     arrays = arrays_of(state)
     rows, columns = arrays[TABLE].shape
@@ -85,8 +85,14 @@ def sar_to_torch(cfg: SARConfig, params: Params) -> dict[str, np.ndarray]:
     """The inverse: released names to numpy float32 arrays.
 
     Raises:
-      ValueError: a parameter is missing or has another shape than `cfg` says.
+      ValueError: a parameter is missing or has another shape than `cfg` says, or local
+        heads are of another kind than windows.
     """
+    if cfg.local != "window":
+        raise ValueError(
+            f"local={cfg.local!r}: only windows have the released form, see "
+            "jaxrec.models._sar_local"
+        )
     return to_state(params, _entries(cfg))
 
 

@@ -27,7 +27,8 @@ What a backbone has where it applies:
                                float32, for analyses: what each block multiplies values
                                with, without dropout; exactly 0 where a key is not seen
                                (the same in every block) and only there. Rows sum to 1,
-                               unless the module says POINTWISE = True: SiLU of scores
+                               unless the module says POINTWISE = True: SiLU of scores.
+                               Heads that are no attention are left out
     impulse(params, cfg, length) -> (blocks, length)          how much of an input is in
                                the recurrence's output so many events later
     config field "length"      positions of a sequence, given by the batches of a run

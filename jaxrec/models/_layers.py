@@ -53,6 +53,7 @@ def self_attention(
     salt: int = 0,
     positional: Callable[..., tuple[jax.Array, jax.Array]] | None = None,
     weights: list[jax.Array] | None = None,
+    heads_of: Callable[..., jax.Array] | None = None,
 ) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
     """Multi-head attention of a sequence to itself, up to and with the output map.
 
@@ -70,6 +71,8 @@ def self_attention(
         multiplied instead, of any width, still over sqrt(e). `None`: themselves.
       weights: for analyses, a list that gets the attention weights (b, h, m, t), see
         `jaxrec.core.attention.attention_weights`.
+      heads_of: (block, queries, keys, values (b, t, h, e), mask, at, options of
+        `product`) to the outputs (b, m, h, e) of the heads. `None`: `product`.
 
     Returns:
       `(y, (keys, values))`: outputs (b, m, d) and what a cache keeps, each (b, t, d).
@@ -83,19 +86,31 @@ def self_attention(
     scale = queries.shape[-1] ** -0.5
     if positional is not None:
         queries, sought = positional(block, queries, sought, at)
-    if weights is not None:
-        weights.append(attention_weights(queries, sought, mask, scale))
-    y = attend(
-        queries,
-        sought,
-        values,
-        mask,
-        scale=scale,
-        rate=rate,
-        dropout_keys=keys,
-        salt=salt,
-    )
+    options = {"scale": scale, "rate": rate, "dropout_keys": keys, "salt": salt}
+    if heads_of is None:
+        y = product(queries, sought, values, mask, weights=weights, **options)
+    else:
+        y = heads_of(
+            block, queries, sought, values, mask, at, weights=weights, **options
+        )
     return linear(block["out"], y.reshape(q.shape), dtype), (k, v)
+
+
+def product(
+    queries: jax.Array,
+    keys: jax.Array,
+    values: jax.Array,
+    mask: jax.Array,
+    *,
+    scale: float | None = None,
+    adjust: Callable[[jax.Array], jax.Array] | None = None,
+    weights: list[jax.Array] | None = None,
+    **dropped: Any,
+) -> jax.Array:
+    """`jaxrec.core.attention.attend`, whose weights a list gets if there is one."""
+    if weights is not None:
+        weights.append(attention_weights(queries, keys, mask, scale, adjust))
+    return attend(queries, keys, values, mask, scale=scale, adjust=adjust, **dropped)
 
 
 def sequence_mask(

@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING, Any
 import jax
 import jax.numpy as jnp
 
-from jaxrec.core.attention import attend, attention_mask
+from jaxrec.core.attention import attention_mask
 from jaxrec.models._layers import layer_norm, linear, projected, split_heads
+from jaxrec.models._sar_local import heads_of, limits
 from jaxrec.models._sar_network import (
     after_attention,
     blocks,
@@ -106,7 +107,7 @@ def prefill(
 
     def mask(at):  # What is padded stands behind every query that counts.
         queries = slots if at is None else at
-        return attention_mask(queries, slots, causal=True, windows=cfg.windows)
+        return attention_mask(queries, slots, causal=True, windows=limits(cfg))
 
     x = embedded(params, cfg, ids, slots, users, None)
     x, caches = blocks(params, cfg, x, mask, at=at)
@@ -127,7 +128,7 @@ def _cached_step(params, cfg, state, ids):
     position = jnp.minimum(place, cfg.length - 1)[:, None]
     x = embedded(params, cfg, ids[:, None], position, users, None)
     slots = jnp.arange(cfg.length)[None]
-    mask = attention_mask(place[:, None], slots, causal=True, windows=cfg.windows)
+    mask = attention_mask(place[:, None], slots, causal=True, windows=limits(cfg))
     row = jnp.arange(ids.shape[0])
     for i in range(cfg.blocks):
         block = params[f"block_{i}"]
@@ -139,6 +140,7 @@ def _cached_step(params, cfg, state, ids):
             state[name] = state[name].at[row, i, place].set(new, mode="drop")
         cached = (state[name][:, i].astype(dtype) for name in ("keys", "values"))
         heads = (split_heads(a, cfg.heads) for a in (q, *cached))
-        y = linear(block["out"], attend(*heads, mask).reshape(q.shape), dtype)
+        y = heads_of(cfg, block, *heads, mask, position).reshape(q.shape)
+        y = linear(block["out"], y, dtype)
         x = after_attention(block, cfg, x + y, None, 0)
     return state, output(params, cfg, x, users)[:, 0]

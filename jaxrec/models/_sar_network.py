@@ -1,5 +1,6 @@
 """The network of `jaxrec.models.sar`: embedding, blocks and outputs."""
 
+import functools
 import math
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from jaxrec.models._layers import (
     self_attention,
     sequence_mask,
 )
+from jaxrec.models._sar_local import has_positions, heads_of, limits, without_attention
 
 if TYPE_CHECKING:
     from jaxrec.models.sar import SARConfig
@@ -57,7 +59,7 @@ def encode(
     check_users(cfg, users, ids.shape)
 
     def mask(at):
-        return sequence_mask(ids, segments, at, cfg.causal, cfg.windows)
+        return sequence_mask(ids, segments, at, cfg.causal, limits(cfg))
 
     x = embedded(params, cfg, ids, segment_positions(ids, segments), users, keys)
     x, _ = blocks(params, cfg, x, mask, keys=keys, at=at)
@@ -85,12 +87,18 @@ def attention(
     """Attention weights (blocks, b, h, t, t) float32 of `encode`, for analyses.
 
     See `jaxrec.core.attention.attention_weights`. Arguments and errors are those of
-    `encode`; nothing is dropped.
+    `encode`; nothing is dropped. Local heads of the kinds conv and rnn have no weights:
+    h counts the others.
+
+    Raises:
+      ValueError: no head has attention weights.
     """
     check_length(ids, cfg.length)
+    if len(without_attention(cfg)) == cfg.heads:
+        raise ValueError(f"local={cfg.local!r}: no head has attention weights")
 
     def mask(at):
-        return sequence_mask(ids, segments, at, cfg.causal, cfg.windows)
+        return sequence_mask(ids, segments, at, cfg.causal, limits(cfg))
 
     weights: list[jax.Array] = []
     x = embedded(params, cfg, ids, segment_positions(ids, segments), users, None)
@@ -104,7 +112,9 @@ def embedded(params, cfg, ids, positions, users, keys):
     if cfg.users:
         user = tables["user"][jnp.zeros(ids.shape, int) if users is None else users]
         x = jnp.concatenate([x, user], -1)
-    return dropout_rows(x + tables["position"][positions], cfg.dropout, keys, 0)
+    if has_positions(cfg):
+        x = x + tables["position"][positions]
+    return dropout_rows(x, cfg.dropout, keys, 0)
 
 
 def blocks(params, cfg, x, mask, *, keys=None, at=None, weights=None):
@@ -129,6 +139,7 @@ def blocks(params, cfg, x, mask, *, keys=None, at=None, weights=None):
             keys=keys,
             salt=salt,
             weights=weights,
+            heads_of=functools.partial(heads_of, cfg),
         )
         caches.append(cache)
         x = after_attention(block, cfg, rows_at(x, wanted) + y, keys, salt)

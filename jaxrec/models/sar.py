@@ -18,7 +18,8 @@ rows, right padded rows (the released form) and packed rows give the same output
 
 In the pre-norm block the residual starts from the **normalised** stream, the habit of
 SASRec, and not from the stream itself as in a textbook; query, key and value are all
-normalised. A head may be local: it sees keys at most `windows[head]` positions away.
+normalised. A head may be local: it sees keys at most `windows[head]` positions away, or
+is one of the other kinds of LOCKER, see `jaxrec.models._sar_local`.
 With `users` the table has D / 2 columns, the other half of x is that of the user's
 vector (not scaled), and a score also has the product of that half with the vector. That
 product is the same for every item: it moves no rank and no softmax, only a loss that
@@ -44,6 +45,7 @@ import jax.numpy as jnp
 
 from jaxrec.models._layers import scores_of
 from jaxrec.models._sar_cache import extend, prefill, start, step
+from jaxrec.models._sar_local import check_kind, has_positions, init_local
 from jaxrec.models._sar_network import attention, encode
 from jaxrec.models._windows import mask_token, window
 
@@ -80,6 +82,7 @@ class SARConfig:
       norm_first: pre-norm as above, or post-norm.
       windows: per head the largest distance it sees, 0 for a global one; empty for
         global heads only. The study's local attention is (0, 2) with two heads.
+      local: kind of the local heads, "window", "conv", "rnn", "initial" or "adapt".
       users: number of users of SSE-PT, 0 for a model without user vectors; in the
         config of a run it is true or false, and the number that of the data.
       dropout: rate after the embedding and inside the feed-forward part.
@@ -98,6 +101,7 @@ class SARConfig:
     causal: bool = True
     norm_first: bool = True
     windows: tuple[int, ...] = ()
+    local: str = "window"
     users: int = 0
     dropout: float = 0.2
     dropout_attention: float = 0.2
@@ -121,6 +125,7 @@ class SARConfig:
                 f"SARConfig: want windows empty or one of 0 or more for each of "
                 f"{self.heads} heads, got {self.windows}"
             )
+        check_kind(self)
         if self.users < 0:
             raise ValueError(f"SARConfig: want users >= 0, got {self.users}")
         if self.compute_dtype not in ("float32", "bfloat16"):
@@ -167,8 +172,9 @@ def init(key: jax.Array, cfg: SARConfig) -> Params:
     table = xavier(cfg.items + 2, cfg.columns)
     embedding = {
         "table": jnp.pad(table, ((0, cfg.rows - cfg.items - 2), (0, 0))),
-        "position": xavier(cfg.length, d),
     }
+    if has_positions(cfg):
+        embedding["position"] = xavier(cfg.length, d)
     if cfg.users:
         embedding["user"] = xavier(cfg.users + 1, cfg.columns)
     params = {"embedding": embedding, "norm": norm()}
@@ -181,6 +187,9 @@ def init(key: jax.Array, cfg: SARConfig) -> Params:
             "ffn_out": affine(4 * d, d),
             "ffn_norm": norm(),
         }
+        if cfg.local != "window":
+            own = jax.random.fold_in(key, 3 + 12 * cfg.blocks + i)
+            params[f"block_{i}"]["local"] = init_local(own, cfg)
     return params
 
 

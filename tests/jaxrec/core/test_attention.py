@@ -185,8 +185,25 @@ def test_a_scale_and_values_of_another_width():
     np.testing.assert_allclose(library(q, k, v, mask), wanted, rtol=0, atol=1e-6)
 
 
+def test_adjusted_scores_are_what_the_softmax_gets():
+    q, k, v, mask = draw(6)
+
+    def adjust(scores):
+        return 3 * scores + 1
+
+    wanted = by_hand(3 * q, k, v, mask)  # a constant moves no softmax
+    adjusted = numpy_jit(lambda *arrays: attend(*arrays, adjust=adjust))
+    np.testing.assert_allclose(adjusted(q, k, v, mask), wanted, rtol=0, atol=1e-6)
+    weights = np.asarray(attention_weights(q, k, mask, adjust=adjust))
+    y = np.einsum("bhqk,bkhe->bqhe", weights, v)
+    np.testing.assert_allclose(y, wanted, rtol=0, atol=1e-6)
+    np.testing.assert_array_equal(weights != 0, mask)
+
+
 def test_impossible_forms():
     q, k, v, mask = draw()
+    with pytest.raises(ValueError, match="has no adjusted scores"):
+        attend(q, k, v, mask, form="library", adjust=jnp.negative)
     with pytest.raises(ValueError, match="one width of keys and values, got 4 and 3"):
         attend(q, k, v[..., :3], mask, form="library")
     with pytest.raises(ValueError, match="form: want one of .* got 'flash'"):

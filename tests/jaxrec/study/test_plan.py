@@ -4,6 +4,7 @@ import pytest
 from tiny_study import CONFIG, tiny_study
 
 from jaxrec.core.config_file import load_config
+from jaxrec.models import config_of_run
 from jaxrec.study import plan
 
 
@@ -44,6 +45,15 @@ def test_every_shipped_cell_is_possible(argument):
     names = {cell.name for cell in plan.cells(config)}
     assert {"ce-ae", "ce-ar", "local-ae", "local-ar", "lru-ar", "hstu-ar"} <= names
     assert set(config.published) <= names
+    more = ("local_conv", "local_rnn", "local_initial", "local_adapt")
+    assert not any(name.startswith(more) for name in names)
+    config.study.arms = ()
+    every = {cell.name: cell.config for cell in plan.cells(config)}
+    assert every.keys() - names == {f"{arm}-{m}" for arm in more for m in ("ae", "ar")}
+    for name, run in every.items():
+        cfg = config_of_run(run, 9, 3)
+        if name.startswith(more):
+            assert f"local_{cfg.local}" == name.split("-")[0]
 
 
 def cells(**changes):
