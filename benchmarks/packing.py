@@ -21,6 +21,7 @@ from benchmarks.training import (
     one_window_each,
 )
 from jaxrec.core import parallel, timing
+from jaxrec.interop import lrurec_from_torch
 
 DROPOUT = 0.5
 
@@ -39,7 +40,7 @@ class Epoch:
         config = make_config(shape, layout=layout, dropout=DROPOUT)
         task = make_task(make_split(data, shape.items), config)
         published = reference.published_parameters(shape.items, shape.dim, shape.blocks)
-        self.trainer = Trainer(task, published)
+        self.trainer = Trainer(task, lrurec_from_torch(published)[1])
         batches = [task.batch(step) for step in range(task.batches.steps_per_epoch)]
         self.rows = sum(len(batch["row"]) for batch in batches)
         labels = np.concatenate([batch["labels"].ravel() for batch in batches])

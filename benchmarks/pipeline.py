@@ -18,6 +18,7 @@ from benchmarks.shapes import SHAPES, Shape, histories
 from benchmarks.training import Trainer, make_config, make_split, make_task
 from jaxrec.core import parallel
 from jaxrec.core.train import prefetched
+from jaxrec.interop import lrurec_from_torch
 
 
 def main(bench: harness.Benchmark) -> None:
@@ -35,7 +36,7 @@ def compare(bench: harness.Benchmark, shape: Shape, users: int, steps: int) -> N
     split = make_split(histories(shape, users), shape.items)
     task, alone = (make_task(split, make_config(shape)) for _ in range(2))
     published = reference.published_parameters(shape.items, shape.dim, shape.blocks)
-    trainer = Trainer(task, published)
+    trainer = Trainer(task, lrurec_from_torch(published)[1])
     numbers = itertools.count()
 
     def batches():

@@ -68,6 +68,9 @@ TARGETS = {
     "I1": Target("step with its batches, times the longer", 1.05, 1.0),
     "S1": Target("event after 10,000, times event after 10"),
     "S2": Target("peak memory at the size of XLong, GiB", 24, 12),
+    "A1": Target("attention train step / fastest PyTorch SASRec", 2, 4, _CPU),
+    "A2": Target("step of a study's members together / one by one"),
+    "A3": Target("event that fills the window, one step / anew"),
     "R1": Target("training targets per CPU second / RecBole's", 10, None, _CPU),
     "R2": Target("NDCG@10 / RecBole's at any CPU second", 1, None, _CPU),
     "G1": Target("train step bf16 / fastest PyTorch", 2, 4, _GPU | _ML1M),
@@ -86,7 +89,7 @@ TARGETS = {
     "G4": Target("event and top 100 of many / PyTorch", 1.5, 3, _GPU | {"batch": 4096}),
 }
 _CASE = (
-    *("shape", "items", "positions", "dim", "length", "batch"),
+    *("model", "shape", "items", "positions", "dim", "length", "batch"),
     *("data", "steps", "peer", "keep_freed_memory"),
 )
 
@@ -148,6 +151,8 @@ def _more(row: Row) -> str:
     facts = []
     if "cpu_ratio" in row and row["platform"] == "cpu":
         facts.append(f"{row['cpu_ratio']:.3g} in CPU time")
+    if "compile_ratio" in row:
+        facts.append(f"{row['compile_ratio']:.2g} times less compilation")
     if "scratch" in row:
         facts.append(f"{100 * row['scratch']:.2g} % of the scratch memory")
     if "p50_us" in row:

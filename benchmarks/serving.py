@@ -1,10 +1,12 @@
 """Answers to requests: one more event, a whole history, thousands of users at once.
 
-python -m benchmarks.serving [--quick] [--only events,age,batch] [--threads 1]
+python -m benchmarks.serving [--quick] [--only events,age,batch,window] [--threads 1]
 
 `jaxrec.serve.recommender.Recommender` is timed from raw ids to raw ids. The peers are
 given numbers on their device and return them: a transformer that encodes the last 200
-events again, and the published LRURec taking one step.
+events again, and the published LRURec taking one step. Of the attention models, whose
+keys and values are kept while the window has room, one such step is held against
+encoding the window anew; with attention to both sides there is no other way.
 """
 
 import dataclasses
@@ -18,13 +20,13 @@ from benchmarks.attempts import attempt
 from benchmarks.peers import reference
 from benchmarks.shapes import SERVE_ITEMS, SHAPES, Shape
 from jaxrec.interop import lrurec_from_torch
-from jaxrec.models import model_module, serving_module
+from jaxrec.models import config_from, model_module, serving_module
 from jaxrec.serve.backbone import Backbone, from_model
 from jaxrec.serve.ids import ItemIds
 from jaxrec.serve.programs import Programs
 from jaxrec.serve.recommender import Recommender
 
-PARTS = "events", "age", "batch"
+PARTS = "events", "age", "batch", "window"
 LENGTH, K, K_BATCH = 200, 10, 100
 
 
@@ -85,6 +87,10 @@ def main(bench: harness.Benchmark) -> None:
         elif not gpu:
             large = dataclasses.replace(large, batch=512)
         many_users(bench, large, gpu)
+    if "window" in parts:
+        for users in (1, 8) if bench.quick else (1, 1024):
+            for length in (50,) if bench.quick else (50, 200):
+                window(bench, shape, users, length)
 
 
 def one_event(bench: harness.Benchmark, server: Server) -> None:
@@ -252,6 +258,73 @@ def many_users(bench: harness.Benchmark, shape: Shape, gpu: bool) -> None:
         batch=shape.batch,
         peer=peer,
     )
+
+
+def window(bench: harness.Benchmark, shape: Shape, users: int, length: int) -> None:
+    """Compares an event that fills the window: one step, or all anew (target A3)."""
+    models = {
+        "sasrec": ("sar", {}),
+        "hstu": ("hstu", {"dim_qk": shape.dim, "dim_v": shape.dim}),
+        "both sides": ("sar", {"causal": False}),
+    }
+    sizes = {"length": length, "dim": shape.dim, "blocks": shape.blocks}
+    random = np.random.default_rng(0)
+    events = random.integers(1, shape.items + 1, (users, length), dtype=np.int32)
+    candidates = {}
+    for title, (name, changes) in models.items():
+        module = model_module(name)
+        cfg = config_from(name, sizes | changes, shape.items)
+        backbone = from_model(module, cfg, module.init(jax.random.key(0), cfg))
+        candidates[f"{title}, anew"] = _anew(backbone, events)
+        if backbone.window == length:  # Nobody sees what comes later.
+            candidates[f"{title}, one step"] = _one_step(backbone, events)
+            pair = {key: f() for key, f in candidates.items() if key.startswith(title)}
+            sums = {key: float(abs(hidden).sum()) for key, hidden in pair.items()}
+            bench.agree(f"hidden, {users} x {length}", sums, rtol=1e-4)
+    result = bench.compare(
+        "event that fills the window",
+        candidates,
+        twin="sasrec, one step",
+        latency=users == 1,
+        work={"users": users},
+        shape=shape.name,
+        batch=users,
+        length=length,
+    )
+    for title in ("sasrec", "hstu"):
+        wall = (result.wall[f"{title}, {way}"] for way in ("anew", "one step"))
+        ratio = np.divide(*wall)
+        bench.target("A3", ratio, model=title, batch=users, length=length)
+
+
+def _anew(backbone, events):
+    """A call that encodes windows (b, t)."""
+    programs, placed = Programs(backbone.params), jax.device_put(events)
+
+    def encode(params, ids):
+        return backbone.prefill(params, ids)[1]
+
+    return lambda: programs.call("anew", encode, placed)
+
+
+def _one_step(backbone, events):
+    """A call that adds the last event of windows (b, t) to what is kept of the others.
+
+    It writes into the state that it is given, and then forgets the event's id.
+    """
+    programs, last = Programs(backbone.params), jax.device_put(events[:, -1])
+    state, _ = jax.jit(backbone.prefill)(backbone.params, events[:, :-1])
+
+    def step(params, state, ids):
+        after, hidden = backbone.step(params, state, ids)
+        return after | {"ids": state["ids"]}, hidden
+
+    def call():
+        nonlocal state
+        state, hidden = programs.call("step", step, state, last, donate=True)
+        return hidden
+
+    return call
 
 
 if __name__ == "__main__":

@@ -93,6 +93,7 @@ SHAPES = {
         Shape("ml1m-s", 32, 200, 3_416, _ML1M),
         Shape("games", 128, 50, 23_715, _GAMES),
         Shape("beauty", 128, 50, 57_289, _BEAUTY),
+        Shape("beauty-12k", 128, 50, 12_101, _BEAUTY),  # as many items as its 5-core
         Shape("xlong", 32, 1000, 100_000, _XLONG),
         Shape("serve-1", 1, 0, 3_416, _ML1M),
         Shape("serve-4k", 4096, 0, 100_000, _ML1M),
@@ -180,3 +181,17 @@ def padded(data: Histories, length: int) -> Padded:
 def training_batch(shape: Shape, seed: int = 0) -> Padded:
     """Draws one padded training batch of a shape, (batch, length)."""
     return padded(histories(shape, seed=seed), shape.length)
+
+
+def right_padded(rows: Padded) -> Padded:
+    """The same rows as SASRec trains on them: padded on the right, an item before each.
+
+    A first item, which has only padding before it, is no target; rows without a target
+    are left out.
+    """
+    real = (rows.labels > 0) & (rows.tokens > 0)
+    count = real.sum(1)[:, None]
+    length = real.shape[1]
+    source = (np.arange(length) - count) % length  # to the left edge
+    moved = (np.take_along_axis(a * real, source, 1)[count[:, 0] > 0] for a in rows)
+    return Padded(*moved)

@@ -12,7 +12,6 @@ the body of a loop once, however often it runs, and so is far below for both JAX
 """
 
 import functools
-import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -27,12 +26,12 @@ from benchmarks.shapes import SHAPES, Padded, Shape, histories, padded
 from benchmarks.training import (
     CONFIG,
     Trainer,
-    make_config,
     make_split,
-    make_task,
     one_window_each,
+    task_with_targets,
 )
 from jaxrec.core import timing
+from jaxrec.interop import lrurec_from_torch
 
 DROPOUT = 0.2
 GPU_FLOOR_S = 0.25e-3  # of the ml1m step on an H200, derived from its rates
@@ -57,19 +56,8 @@ class Problem:
         Raises:
             ValueError: If the targets are not the same.
         """
-        theirs = np.sort(self.rows.labels[self.rows.labels > 0])
-        # Rows are rounded: at worst one more is needed to hold all users in one batch.
-        for extra in (0, math.ceil(self.shape.batch / 8)):
-            size = {"size": self.shape.batch + extra}
-            config = make_config(self.shape, **size, **changes)
-            task = make_task(self.split, config)
-            labels = task.batch(0)["labels"]
-            if np.array_equal(np.sort(labels[labels > 0]), theirs):
-                return Trainer(task, self.published)
-        raise ValueError(
-            f"our batch has {np.count_nonzero(labels)} targets, the padded rows have "
-            f"{len(theirs)}, or they are others"
-        )
+        task = task_with_targets(self.split, self.rows.labels, self.shape, **changes)
+        return Trainer(task, lrurec_from_torch(self.published)[1])
 
 
 def main(bench: harness.Benchmark) -> None:

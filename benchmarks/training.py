@@ -1,12 +1,13 @@
 """Our side of a training benchmark: what a run of `jaxrec.tasks.next_item` runs.
 
-The task's loss under `jaxrec.core.parallel.make_step`, with the values of
-``configs/lrurec.py:ml1m`` (a test compares them), on the same users as a peer's padded
-batch. The values stand here as a plain dict because a GPU machine may lack the package
-that config files need.
+The task's loss under `jaxrec.core.parallel.make_step`, with the values that
+``configs/lrurec.py``, ``sasrec.py`` and ``hstu.py`` have for ml1m (a test compares
+them), on the same users as a peer's padded batch. The values stand here as plain dicts
+because a GPU machine may lack the package that config files need.
 """
 
 import copy
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,7 +20,6 @@ from jaxrec.core import parallel, timing
 from jaxrec.core.optim import make_optimiser
 from jaxrec.data.sequences import Sequences
 from jaxrec.data.splits import Cases, Split
-from jaxrec.interop import lrurec_from_torch
 from jaxrec.tasks.next_item import NextItem
 
 CONFIG = {
@@ -82,22 +82,80 @@ CONFIG = {
 }
 
 
-def make_config(shape: Shape, **changes: Any) -> dict[str, Any]:
+def _changed(**sections: Mapping[str, Any]) -> dict[str, Any]:
+    """`CONFIG` with some values of its sections replaced, and another model."""
+    config = copy.deepcopy(CONFIG) | {"model": sections.pop("model")}
+    for name, values in sections.items():
+        config[name] |= values
+    return config
+
+
+_STUDY_OPTIM = {"weight_decay": 0.0, "b2": 0.98, "eps": 1e-8}
+
+CONFIGS = {
+    "lrurec": CONFIG,
+    "sasrec": _changed(
+        model={
+            "name": "sar",
+            "dim": 64,
+            "blocks": 2,
+            "heads": 1,
+            "causal": True,
+            "norm_first": True,
+            "windows": (),
+            "users": False,
+            "dropout": 0.2,
+            "dropout_attention": 0.2,
+            "compute_dtype": "float32",
+        },
+        batch={"bos_target": False},
+        optim=_STUDY_OPTIM | {"clip_norm": 5.0},
+    ),
+    "hstu": _changed(
+        model={
+            "name": "hstu",
+            "dim": 50,
+            "blocks": 2,
+            "heads": 1,
+            "dim_qk": 50,
+            "dim_v": 50,
+            "temperature": 0.05,
+            "dropout": 0.2,
+            "dropout_block": 0.2,
+            "compute_dtype": "float32",
+        },
+        loss={"name": "uniform_negatives", "samples": 128, "mask_hits": True},
+        batch={"bos_target": False},
+        optim=_STUDY_OPTIM | {"lr": 1e-3, "schedule": "constant", "warmup": 0},
+        train={"steps": 5000},
+        parallel={"micro": 8},
+    ),
+}
+
+
+def make_config(
+    shape: Shape, name: str = "lrurec", seed: int = 42, **changes: Any
+) -> dict[str, Any]:
     """Returns the configuration for a shape.
 
     Args:
         shape: Gives batch size, length, width and blocks.
+        name: Which of `CONFIGS`.
+        seed: Of parameters, batches and masks.
         **changes: Values by their last name ("micro", "chunk", "layout", "scan",
-            "compute_dtype", ...); "dropout" sets both rates.
+            "compute_dtype", ...); "dropout" sets all rates.
 
     Raises:
         ValueError: If no section, or more than one, has a key of that name.
     """
-    config = copy.deepcopy(CONFIG)
-    config["model"] |= {"dim": shape.dim, "blocks": shape.blocks}
+    config = copy.deepcopy(CONFIGS[name]) | {"seed": seed}
+    model = config["model"]
+    model |= {"dim": shape.dim, "blocks": shape.blocks}
+    model |= {key: shape.dim for key in ("dim_qk", "dim_v") if key in model}
     config["batch"] |= {"size": shape.batch, "length": shape.length}
     if "dropout" in changes:
-        changes = {"dropout_lru": changes["dropout"], **changes}
+        rates = [key for key in model if key.startswith("dropout")]
+        changes = {**dict.fromkeys(rates, changes["dropout"]), **changes}
     for key, value in changes.items():
         sections = [s for s in config.values() if isinstance(s, dict) and key in s]
         if len(sections) != 1:
@@ -144,12 +202,42 @@ def make_task(split: Split, config: Mapping[str, Any]) -> NextItem:
     return NextItem(config, split, parallel.make_mesh(1, jax.devices()[:1]))
 
 
+def task_with_targets(
+    split: Split, labels: np.ndarray, shape: Shape, name: str = "lrurec", **changes: Any
+) -> NextItem:
+    """Returns a task whose first batch has the very targets of a peer's batch.
+
+    Args:
+        split: The users of the peer's batch.
+        labels: Its targets, 0 where there is none.
+        shape: As for `make_config`.
+        name: Likewise.
+        **changes: Likewise.
+
+    Raises:
+        ValueError: If the targets are not the same.
+    """
+    theirs = np.sort(labels[labels > 0])
+    # Rows are rounded: at worst one more is needed to hold all users in one batch.
+    for extra in (0, math.ceil(shape.batch / 8)):
+        size = shape.batch + extra
+        task = make_task(split, make_config(shape, name, size=size, **changes))
+        ours = task.batch(0)["labels"]
+        if np.array_equal(np.sort(ours[ours > 0]), theirs):
+            return task
+    raise ValueError(
+        f"our batch has {np.count_nonzero(ours)} targets, the padded rows have "
+        f"{len(theirs)}, or they are others"
+    )
+
+
 class Trainer:
     """A compiled training step with its state: each call trains by one step.
 
     Args:
         task: What is trained.
-        published: Parameters to begin with, under the names of the released model.
+        params: Parameters to begin with; they are copied.
+        program: The step, if it was compiled before for a task of this shape.
 
     Attributes:
         task: As given.
@@ -159,7 +247,7 @@ class Trainer:
         compile_s: Seconds that compilation took.
     """
 
-    def __init__(self, task: NextItem, published: Mapping[str, np.ndarray]):
+    def __init__(self, task: NextItem, params: Any, program: Any = None):
         self.task = task
         config = task.config
         optimiser = make_optimiser(
@@ -171,7 +259,7 @@ class Trainer:
             task.mesh,
             micro=parallel.micro_batches(config["parallel"]["micro"]),
         )
-        _, params = lrurec_from_torch(published)
+        params = jax.tree.map(jnp.array, params)  # A copy: the state is donated.
         state = {
             "params": params,
             "opt": optimiser.init(params),
@@ -179,13 +267,15 @@ class Trainer:
         }
         placed = parallel.shardings(task.mesh, state, task.rules)
         self._state = jax.device_put(state, placed)
-        self._key = jax.random.key(config["seed"])
+        self._key = jax.random.fold_in(jax.random.key(config["seed"]), 1)
         batch = task.batch(0)
         self.targets = task.examples(batch)
         self.batch = parallel.put_batch(batch, task.mesh)
-        self.program, self.compile_s = timing.compile_timed(
-            self._step, *self._arguments()
-        )
+        self.program, self.compile_s = program, 0.0
+        if program is None:
+            self.program, self.compile_s = timing.compile_timed(
+                self._step, *self._arguments()
+            )
 
     def __call__(self, batch: Mapping[str, jax.Array] | None = None) -> jax.Array:
         """Trains on a batch, the one of step 0 if not given; returns the mean loss."""

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from benchmarks.peers.reference import LAYER_NORM_EPSILON, is_decayed
-from benchmarks.peers.torch_extra import compile_for_gpu, import_torch
+from benchmarks.peers.torch_extra import compile_for_gpu, import_torch, trained_by
 
 torch = import_torch()
 nn, functional = torch.nn, torch.nn.functional
@@ -224,16 +224,4 @@ def train_step(
     device = next(model.parameters()).device.type
     loss = compile_for_gpu(model.loss, device) if compiled else model.loss
     optimizer = torch.optim.AdamW(decay_groups(model, weight_decay), lr=lr, eps=1e-9)
-    model.train()
-
-    def step(tokens, labels):
-        torch.set_num_threads(threads)
-        optimizer.zero_grad()
-        with torch.autocast(device, torch.bfloat16, enabled=bfloat16):
-            value = loss(tokens, labels)
-        value.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 5.0)
-        optimizer.step()
-        return value.detach()
-
-    return step
+    return trained_by(model, loss, optimizer, threads, bfloat16)

@@ -1,6 +1,7 @@
 """PyTorch, which only the peers need: the optional extra ``bench``."""
 
 import os
+from collections.abc import Callable
 
 
 def import_torch():
@@ -40,3 +41,34 @@ def compile_for_gpu(function, device: str):
     if not device.startswith("cuda"):
         raise ValueError(f"torch.compile is for GPU peers, the device is {device!r}")
     return import_torch().compile(function)
+
+
+def trained_by(
+    model, loss: Callable, optimizer, threads: int, bfloat16: bool = False
+) -> Callable:
+    """Returns a function (tokens, labels) -> loss that trains `model` by one step.
+
+    The gradient is cut at norm 5.
+
+    Args:
+        model: On its device; is put into training mode.
+        loss: (tokens, labels) -> mean loss of the model.
+        optimizer: Of its parameters.
+        threads: CPU threads of PyTorch, set at every call.
+        bfloat16: Whether matrix products run in bfloat16 (autocast).
+    """
+    torch = import_torch()
+    device = next(model.parameters()).device.type
+    model.train()
+
+    def step(tokens, labels):
+        torch.set_num_threads(threads)
+        optimizer.zero_grad()
+        with torch.autocast(device, torch.bfloat16, enabled=bfloat16):
+            value = loss(tokens, labels)
+        value.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 5.0)
+        optimizer.step()
+        return value.detach()
+
+    return step

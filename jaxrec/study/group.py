@@ -63,6 +63,8 @@ class Group:
         since the one before, validation metrics, seconds of training so far (its share
         of the group's, evaluations left out).
       best: per member.
+      program: one step of all members, from `arguments` to their next state and their
+        losses (members,).
 
     Raises:
       ValueError: an optimiser that is refused, more than one process, or settings of
@@ -93,7 +95,7 @@ class Group:
         self._checkpoints = Checkpoints(workdir)
         self._sharding = NamedSharding(self.mesh, P("data"))
         self._keys = self._stacked_keys(1)
-        self._program = self._make_step()
+        self.program = self._make_step()
         self._restore(begin)
 
     def close(self) -> None:
@@ -106,6 +108,11 @@ class Group:
 
     def examples(self, batch: dict[str, np.ndarray]) -> int:
         return self.lead.examples(batch)
+
+    def arguments(self, batch: dict[str, jax.Array]) -> tuple[Any, ...]:
+        """What `program` is given with a placed batch: the state, which is donated,
+        the batch, the keys of dropout and the scalars in which members differ."""
+        return self._state, batch, self._keys, self._scalars
 
     def train(self, until: int) -> None:
         """Trains to step `until`, with an evaluation there and every so often before.
@@ -125,9 +132,7 @@ class Group:
     def _loop(self, until, line, stop):
         began = time.monotonic()
         for batch, examples in prefetched(self, self.mesh, self.step, until):
-            self._state, loss = self._program(
-                self._state, batch, self._keys, self._scalars
-            )
+            self._state, loss = self.program(*self.arguments(batch))
             self.step += 1
             self._pending.append(loss)
             line.update(self.step, examples, self._shown_loss)

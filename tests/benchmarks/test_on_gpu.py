@@ -9,7 +9,10 @@ import pytest
 
 from benchmarks import harness, on_gpu
 
-KERNELS = ("scan", "softmax", "train_step", "serving", "topk", "evaluation")
+KERNELS = (
+    *("scan", "softmax", "train_step", "attention_step", "serving", "study_group"),
+    *("topk", "evaluation"),
+)
 
 
 def part(name, program, seconds=60.0, **more):

@@ -17,6 +17,7 @@ import pytest
 pytest.importorskip("torch", reason="the peers need the extra [bench]")
 
 from benchmarks import (
+    attention_step,
     command,
     evaluation,
     harness,
@@ -28,6 +29,7 @@ from benchmarks import (
     scan,
     serving,
     softmax,
+    study_group,
     topk,
     train_step,
     training,
@@ -38,6 +40,8 @@ from jaxrec.core.config_file import load_config
 TINY = dataclasses.replace(
     SHAPES["beauty"], batch=16, length=12, items=50, dim=8, blocks=1
 )
+
+SHORT = dataclasses.replace(TINY, name="beauty-12k")  # in one micro-batch
 
 
 @pytest.fixture(name="bench", autouse=True)
@@ -60,10 +64,11 @@ def targets(bench):
     return found
 
 
-def test_config_is_the_one_that_is_shipped():
-    path = Path(training.__file__).parents[1] / "configs" / "lrurec.py"
+@pytest.mark.parametrize("name", training.CONFIGS)
+def test_config_is_the_one_that_is_shipped(name):
+    path = Path(training.__file__).parents[1] / "configs" / f"{name}.py"
     shipped = load_config(f"{path}:ml1m").to_dict()
-    ours = training.make_config(SHAPES["ml1m"])
+    ours = dict(training.CONFIGS[name])
     train = shipped.pop("train")
     assert ours.pop("train") == {"steps": train["steps"]}
     assert ours == {key: shipped[key] for key in ours}
@@ -75,6 +80,10 @@ def test_config_changes_by_last_name():
     assert config["eval"]["batch"] == 64
     assert config["model"]["dropout"] == config["model"]["dropout_lru"] == 0
     assert config["batch"]["length"] == 12 and config["model"]["dim"] == 8
+    config = training.make_config(TINY, "hstu", seed=3, dropout=0.5)
+    assert config["model"]["dropout"] == config["model"]["dropout_block"] == 0.5
+    assert config["model"]["dim_qk"] == config["model"]["dim_v"] == 8
+    assert config["seed"] == 3 and training.CONFIGS["hstu"]["seed"] == 42
     with pytest.raises(ValueError, match="0 sections have a key 'chunks'"):
         training.make_config(TINY, chunks=2)
 
@@ -102,6 +111,21 @@ def test_a_step_on_other_targets_is_refused():
     problem.rows.labels[-1, -1] = problem.rows.labels[-1, -1] % TINY.items + 1
     with pytest.raises(ValueError, match="or they are others"):
         problem.ours()
+
+
+def test_attention_step(bench):
+    problem = attention_step.Problem(SHORT)
+    attention_step.compare(bench, problem, compiled=False)
+    assert targets(bench).keys() == {"A1"}
+    rows = [json.loads(line) for line in bench.path.read_text().splitlines()]
+    reached = {row["model"] for row in rows if "target" in row}
+    assert reached == {"sasrec", "hstu"}
+
+
+def test_a_study_group_and_its_members_one_by_one(bench):
+    study_group.compare(bench, SHORT, members=2)
+    found = targets(bench)
+    assert found.keys() == {"A2"} and found["A2"]["compile_ratio"] > 0
 
 
 def test_scan(bench):
@@ -141,6 +165,11 @@ def test_serving(bench):
     serving.age(bench, server, 40)
     serving.many_users(bench, dataclasses.replace(TINY, items=150), False)
     assert targets(bench).keys() == {"P4", "P4b", "S1", "G4"}
+
+
+def test_window_of_attention_models(bench):
+    serving.window(bench, TINY, 3, 6)
+    assert targets(bench).keys() == {"A3"}
 
 
 def test_costs_of_a_training_are_read_from_its_log():

@@ -8,10 +8,20 @@ import optax
 import pytest
 
 from benchmarks.peers import lrurec_jax_published, reference, softmax_naive
+from benchmarks.shapes import right_padded
+from benchmarks.training import CONFIGS
+from jaxrec.core.optim import make_optimiser
+from jaxrec.interop import sar_from_torch, sar_to_torch
+from tests.jaxrec import oracle_sar
 
 torch = pytest.importorskip("torch", reason="peers need the extra [bench]")
 
-from benchmarks.peers import lrurec_torch, sasrec_torch, topk_torch  # noqa: E402
+from benchmarks.peers import (  # noqa: E402
+    lrurec_torch,
+    sar_torch,
+    sasrec_torch,
+    topk_torch,
+)
 
 ITEMS, DIM = 17, 8
 
@@ -219,6 +229,63 @@ def test_sasrec_recommends_from_the_last_position():
         scores, ids = call(torch.tensor(tokens))
         assert ids.tolist() == (expected[1] + 1).tolist()
         np.testing.assert_allclose(scores, expected[0], atol=1e-12)
+
+
+def sar_case(batch, heads, dropout=0.0):
+    """The model, its parameters and a right padded batch, one row of it full."""
+    rows = right_padded(batch)
+    rng = np.random.default_rng(heads)
+    state = oracle_sar.random_state(rng, ITEMS, DIM, 2, rows.tokens.shape[1])
+    model = sar_torch.SAR(ITEMS, 7, DIM, heads=heads, dropout=dropout)
+    return sar_torch.load(model, state), state, rows
+
+
+def tensors(rows):
+    return [torch.tensor(value).long() for value in rows]
+
+
+@pytest.mark.parametrize("heads", [1, 2])
+def test_sar_loss_and_gradients(batch, heads):
+    model, state, rows = sar_case(batch, heads)
+    assert (rows.tokens > 0).all(1).any() and (rows.tokens == 0).any()
+    choices = oracle_sar.Choices(heads=heads)
+    loss = model.double().loss(*tensors(rows))
+    loss.backward()
+    expected = oracle_sar.loss(state, *rows, choices)
+    assert loss.item() == pytest.approx(expected, rel=1e-12)
+    gradients = oracle_sar.gradients(state, *rows, choices)
+    found = {name: p.grad.numpy() for name, p in model.named_parameters()}
+    assert found.keys() == gradients.keys() - {"bias.weight"}
+    for name, value in found.items():
+        np.testing.assert_allclose(value, gradients[name], atol=1e-12, err_msg=name)
+
+
+def test_sar_trains_as_ours_does(batch):
+    """Three updates of one's optimiser on the other's gradients are the other's."""
+    model, state, rows = sar_case(batch, heads=1)
+    step = sar_torch.train_step(model, threads=1, lr=0.01)
+    options = CONFIGS["sasrec"]["optim"]
+    options = {**options, "lr": 0.01, "schedule": "constant", "warmup": 0}
+    cfg, params = sar_from_torch(state, heads=1, causal=True)
+    optimiser = make_optimiser(options, 3, lambda path: False)
+    moments, update = optimiser.init(params), jax.jit(optimiser.update)
+    choices = oracle_sar.Choices()
+    for _ in range(3):
+        now = sar_to_torch(cfg, params)
+        gradients = oracle_sar.gradients(now, *rows, choices)
+        expected = oracle_sar.loss(now, *rows, choices)
+        assert step(*tensors(rows)).item() == pytest.approx(expected, rel=1e-5)
+        _, gradients = sar_from_torch(gradients, heads=1, causal=True)
+        params, moments, _ = update(optimiser.pool(gradients), moments, params)
+    assert expected < 0.99 * oracle_sar.loss(state, *rows, choices)
+
+
+def test_sar_uses_dropout_in_training_only(batch):
+    model, state, rows = sar_case(batch, heads=1, dropout=0.5)
+    expected = oracle_sar.loss(state, *rows, oracle_sar.Choices())
+    assert abs(model.train().loss(*tensors(rows)).item() - expected) > 1e-3
+    loss = model.eval().loss(*tensors(rows)).item()
+    assert loss == pytest.approx(expected, rel=2e-6)
 
 
 def test_naive_softmax():

@@ -3,7 +3,14 @@
 import numpy as np
 import pytest
 
-from benchmarks.shapes import SHAPES, Histories, histories, padded, training_batch
+from benchmarks.shapes import (
+    SHAPES,
+    Histories,
+    histories,
+    padded,
+    right_padded,
+    training_batch,
+)
 
 
 @pytest.mark.parametrize(
@@ -41,3 +48,13 @@ def test_padded_rows_predict_the_first_item_from_padding():
     short = padded(data, 2)
     assert short.tokens.tolist() == [[0, 4], [1, 2]]
     assert short.labels.tolist() == [[4, 5], [2, 3]]
+
+
+def test_right_padded_rows_have_an_item_before_each_target():
+    data = Histories(np.array([9, 4, 5, 1, 2, 3, 6], np.int32), np.array([0, 1, 3, 7]))
+    rows = right_padded(padded(data, 3))
+    assert rows.tokens.tolist() == [[4, 0, 0], [1, 2, 3]]
+    assert rows.labels.tolist() == [[5, 0, 0], [2, 3, 6]]
+    longer = right_padded(padded(data, 5))
+    assert longer.tokens.tolist() == [[4, 0, 0, 0, 0], [1, 2, 3, 0, 0]]
+    assert longer.labels.tolist() == [[5, 0, 0, 0, 0], [2, 3, 6, 0, 0]]
