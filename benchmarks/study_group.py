@@ -3,8 +3,8 @@
 python -m benchmarks.study_group [--quick] [--threads 1]
 
 Four members that differ in their seed, each with batches, parameters and masks of its
-own, as `jaxrec.study.group.Group` trains them: one step of all of them (`jax.vmap`)
-against four calls of one compiled step and against four steps compiled one by one.
+own, as `jaxrec.study.group.Group` trains them: one step of all of them against four
+calls of one compiled step and against four steps compiled one by one.
 Losses of the first step agree, dropout included. Compilation is told beside the times,
 of all that a side compiles; the study's encoder, SASRec, on one device.
 """

@@ -1,10 +1,14 @@
 """Several runs of one shape trained as one program.
 
 Members differ in their seed and in numbers that no shape depends on (`SCALARS`). Their
-states are stacked, the step of one of them is mapped over the stack (`jax.vmap`), and
-members are split over the devices, which then have nothing to tell each other. One
-program is compiled for all; each member has the batches, masks and parameters that a
-run of its own would have, and ends as that run would, but for rounding.
+states are stacked, the step of one of them is mapped over the stack, and members are
+split over the devices, which then have nothing to tell each other. One program is
+compiled for all; each member has the batches, masks and parameters that a run of its
+own would have, and ends as that run would, but for rounding.
+
+An accelerator steps all members at once (`jax.vmap`): alone they are too small for it.
+A CPU takes them one after the other (`jax.lax.map`), so that the activations of one
+stay in its cache.
 """
 
 import time
@@ -204,7 +208,7 @@ class Group:
             state, report = step(state, batch, key)
             return state, report["loss"]
 
-        every = jax.vmap(one)
+        every = _one_by_one(one) if device.platform == "cpu" else jax.vmap(one)
         if self.mesh.size > 1:
             every = jax.shard_map(
                 every,
@@ -310,6 +314,11 @@ class Group:
         }
         tree = {"state": self._state, "best": self._best_params}
         self._checkpoints.save_last(self.step, tree, progress)
+
+
+def _one_by_one(function):
+    """`jax.vmap` of a function, with one member after the other in one program."""
+    return lambda *arguments: jax.lax.map(lambda each: function(*each), arguments)
 
 
 @jax.jit
