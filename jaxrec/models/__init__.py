@@ -35,6 +35,7 @@ What a backbone has where it applies:
                                data, that a run asks for by true. `encode` then takes
                                `users` (b, t), `start` and `prefill` take `users` (b,),
                                numbers 1..users and 0 for an unknown user
+    frozen(path) -> bool       whether training leaves the parameter at a path as it is
 
 A backbone `x` may have a companion `x_serving` with the same functions over parameters
 from which everything that no request changes is computed beforehand:
@@ -174,6 +175,11 @@ def window_of(module: Any, cfg: Any) -> int | None:
 def users_of(cfg: Any) -> int:
     """How many users have a vector, 0 for a model without user vectors."""
     return getattr(cfg, "users", 0)
+
+
+def frozen_of(module: Any, path: tuple[str, ...]) -> bool:
+    """Whether training leaves the parameter of a backbone at `path` as it is."""
+    return hasattr(module, "frozen") and module.frozen(path)
 
 
 def mask_token_of(module: Any, cfg: Any) -> int | None:

@@ -30,6 +30,7 @@ from jaxrec.losses.softmax import linear_softmax_ce
 from jaxrec.models import (
     config_of_run,
     drops,
+    frozen_of,
     model_module,
     users_of,
     window_of,
@@ -88,6 +89,9 @@ class RankingTask(abc.ABC):
 
     def decayed(self, path: tuple[str, ...]) -> bool:
         return self.model.decayed(path)
+
+    def frozen(self, path: tuple[str, ...]) -> bool:
+        return frozen_of(self.model, path)
 
     def examples(self, batch: Mapping[str, np.ndarray]) -> int:
         """Targets in a batch."""
