@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrec.core.nested import increments
+from jaxrec.core.nested import cut_linear, increments
 from jaxrec.models._lru_core import draw_logs
 
 if TYPE_CHECKING:
@@ -81,6 +81,27 @@ def item_vectors(
         preferred_element_type=projection["bias"].dtype,
     )
     return y + projection["bias"]
+
+
+def cut(params: Params, sizes: Sequence[int], count: int) -> Params:
+    """The parameters of the model of the first `count` sizes."""
+    size = sizes[count - 1]
+
+    def of_block(block):
+        return {
+            name: cut_linear(part, sizes, count)
+            if "kernel_0" in part
+            else {key: leaf[:size] for key, leaf in part.items()}
+            for name, part in block.items()
+        }
+
+    small = {
+        name: of_block(part) if name.startswith("block") else part
+        for name, part in params.items()
+    }
+    # The last axis of a table, a kernel and a bias alike.
+    small["embedding"] = jax.tree.map(lambda a: a[..., :size], params["embedding"])
+    return small
 
 
 def _projection(key, inputs, dim):

@@ -5,7 +5,7 @@ Multimodal Recommendation", EMNLP 2024 Findings, written to the released code. L
 recurrent units as in LRURec, but pre-norm, with as many complex channels as the model
 is wide, a gated feed-forward part, and every map nested for the sizes s_1 < ... < s_K =
 D (see `jaxrec.core.nested`): the first s_k coordinates of everything are a recommender
-of width s_k.
+of width s_k, which `truncate` cuts out.
 
     E    = G W_proj + b_proj                    G: frozen features of the items
     e_t  = dropout(E[x_t])
@@ -24,7 +24,7 @@ them, here `size_weights`.
 
 Features are parameters that training leaves alone (`frozen`): they are kept with the
 checkpoint, have no gradient and no moments. Without features (`features=()`) the table
-is trained itself.
+is trained itself, which is also what `tabulate` makes of a trained model.
 """
 
 import dataclasses
@@ -38,6 +38,7 @@ from jaxrec.core.nested import check_sizes, nested_linear
 from jaxrec.core.scan import linear_recurrence
 from jaxrec.models._fmrlrec_parameters import (
     Params,
+    cut,
     draw,
     feature_table,
     gained,
@@ -59,6 +60,8 @@ __all__ = [
     "score",
     "start",
     "step",
+    "tabulate",
+    "truncate",
     "with_features",
 ]
 
@@ -325,6 +328,38 @@ def decayed(path: tuple[str, ...]) -> bool:
 def frozen(path: tuple[str, ...]) -> bool:
     """Whether training leaves the parameter at `path` as it is: the features."""
     return path[0] == "features"
+
+
+def tabulate(params: Params, cfg: FMRLRecConfig) -> tuple[FMRLRecConfig, Params]:
+    """The same model without features: its item table is computed once and for all."""
+    table, _ = head(params, cfg)
+    blocks = {name: params[name] for name in params if name.startswith("block")}
+    cfg = dataclasses.replace(cfg, features=())
+    return cfg, {"embedding": {"table": table}, **blocks}
+
+
+def truncate(
+    params: Params, cfg: FMRLRecConfig, size: int
+) -> tuple[FMRLRecConfig, Params]:
+    """The model of width `size` that is inside a wider one.
+
+    Its outputs are the first `size` coordinates of the wider one's, and its scores are
+    `score(..., size)`. Features stay as wide as they are; `tabulate` either of the two
+    models to be rid of them.
+
+    Args:
+      params: as from `init`.
+      cfg: sizes.
+      size: one of `cfg.sizes`.
+
+    Raises:
+      ValueError: a size that is none of the model's.
+    """
+    count = _place(cfg, size) + 1
+    small = cut(params, cfg.sizes, count)
+    weights = cfg.size_weights[:count]
+    cfg = dataclasses.replace(cfg, sizes=cfg.sizes[:count], size_weights=weights)
+    return cfg, small
 
 
 def _place(cfg, size):
