@@ -251,7 +251,7 @@ class Trainer:
         self.task = task
         config = task.config
         optimiser = make_optimiser(
-            config["optim"], config["train"]["steps"], task.decayed
+            config["optim"], config["train"]["steps"], task.decayed, task.frozen
         )
         self._step = parallel.make_step(
             task.loss,

@@ -32,12 +32,15 @@ class Optimiser:
         no single array may mean anything to it, only elements and sums over all.
       decayed: whether the parameter at a path belongs to group "decayed" of the pools,
         else it belongs to "other".
+      frozen: whether the parameter at a path is left as it is: it is in no pool, has no
+        moments and no part in any norm.
       small: most elements of a parameter that is put together with others.
     """
 
     transformation: optax.GradientTransformation
     decayed: Callable[[tuple[str, ...]], bool] = lambda path: False
     small: int = SMALL
+    frozen: Callable[[tuple[str, ...]], bool] = lambda path: False
 
     def init(self, params: Any) -> Any:
         """The state for parameters before their first update."""
@@ -75,7 +78,10 @@ class Optimiser:
         return pool(tree, self._group, self.small)
 
     def _group(self, path):
-        return "decayed" if self.decayed(path_names(path)) else "other"
+        names = path_names(path)
+        if self.frozen(names):
+            return None
+        return "decayed" if self.decayed(names) else "other"
 
 
 def make_schedule(config: Mapping[str, Any], steps: int) -> optax.Schedule:
@@ -112,6 +118,7 @@ def make_optimiser(
     config: Mapping[str, Any],
     steps: int,
     decayed: Callable[[tuple[str, ...]], bool],
+    frozen: Callable[[tuple[str, ...]], bool] = lambda path: False,
 ) -> Optimiser:
     """Clip by global norm, then the named optimiser with decoupled weight decay.
 
@@ -121,13 +128,14 @@ def make_optimiser(
         and of BERT4Rec has none).
       steps: total steps of the run, for the schedule.
       decayed: whether weight decay applies to the parameter at a path.
+      frozen: whether the parameter at a path is left as it is.
 
     Raises:
       ValueError: unknown optimiser, a value out of range, or weight decay asked of
         an optimiser that has none.
     """
     check_optimiser(config)
-    return build_optimiser(config, steps, decayed)
+    return build_optimiser(config, steps, decayed, frozen)
 
 
 def check_optimiser(config: Mapping[str, Any]) -> None:
@@ -156,6 +164,7 @@ def build_optimiser(
     config: Mapping[str, Any],
     steps: int,
     decayed: Callable[[tuple[str, ...]], bool],
+    frozen: Callable[[tuple[str, ...]], bool] = lambda path: False,
 ) -> Optimiser:
     """`make_optimiser` without its checks; `lr` and `weight_decay` may be traced."""
     schedule = make_schedule(config, steps)
@@ -180,7 +189,7 @@ def build_optimiser(
 
         parts.append(optax.add_decayed_weights(config["weight_decay"], mask))
     parts.append(optax.scale_by_learning_rate(schedule))
-    return Optimiser(optax.chain(*parts), decayed)
+    return Optimiser(optax.chain(*parts), decayed, frozen=frozen)
 
 
 def _scale_by_raw_moments(b1, b2, eps):

@@ -21,7 +21,7 @@ class Pools(NamedTuple):
     """A tree whose small leaves were put together.
 
     Attributes:
-      large: the tree, with `None` in place of every small leaf.
+      large: the tree, with `None` in place of every leaf that is small or left out.
       small: a vector per group and dtype, of the small leaves in the tree's order.
     """
 
@@ -29,20 +29,24 @@ class Pools(NamedTuple):
     small: Vectors
 
 
-def pool(tree: Any, group: Callable[[Any], str], small: int = SMALL) -> Pools:
+def pool(tree: Any, group: Callable[[Any], str | None], small: int = SMALL) -> Pools:
     """Puts the small leaves of `tree` together.
 
     Args:
       tree: arrays.
-      group: name of the group that the leaf at a key path belongs to.
+      group: name of the group that the leaf at a key path belongs to, `None` to leave
+        it out.
       small: most elements of a small leaf.
     """
     parts: dict[str, dict[str, list[jax.Array]]] = {}
 
     def visit(path, leaf):
+        name = group(path)
+        if name is None:
+            return None
         if leaf.size > small:
             return leaf
-        by_dtype = parts.setdefault(group(path), {})
+        by_dtype = parts.setdefault(name, {})
         by_dtype.setdefault(leaf.dtype.name, []).append(leaf.reshape(-1))
         return None
 
@@ -52,13 +56,14 @@ def pool(tree: Any, group: Callable[[Any], str], small: int = SMALL) -> Pools:
 
 
 def unpool(
-    pools: Pools, like: Any, group: Callable[[Any], str], small: int = SMALL
+    pools: Pools, like: Any, group: Callable[[Any], str | None], small: int = SMALL
 ) -> Any:
     """The tree of which `pools` was made.
 
     Args:
       pools: as from `pool`.
-      like: a tree of the same shapes and dtypes.
+      like: a tree of the same shapes and dtypes, from which leaves are taken that were
+        left out.
       group: as given to `pool`.
       small: as given to `pool`.
     """
@@ -70,9 +75,12 @@ def unpool(
     by_number = jax.default_backend() == "cpu"
 
     def visit(path, leaf):
+        name = group(path)
+        if name is None:
+            return leaf
         if leaf.size > small:
             return next(large)
-        key = group(path), leaf.dtype.name
+        key = name, leaf.dtype.name
         start = taken.get(key, 0)
         taken[key] = start + leaf.size
         vector = pools.small[key[0]][key[1]]

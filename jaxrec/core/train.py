@@ -53,6 +53,9 @@ class Task(Protocol):
     def decayed(self, path: tuple[str, ...]) -> bool:
         """Whether weight decay applies to the parameter at `path`."""
 
+    def frozen(self, path: tuple[str, ...]) -> bool:
+        """Whether training leaves the parameter at `path` as it is."""
+
     def evaluate(self, params: Any, part: str) -> dict[str, float]:
         """Metrics of a part of the data, "valid" or "test"."""
 
@@ -109,7 +112,7 @@ class _Run:
         self.task, self.config, self.mesh = task, config, mesh
         self.workdir, self.options = Path(workdir), config["train"]
         self.optimiser = make_optimiser(
-            config["optim"], self.options["steps"], task.decayed
+            config["optim"], self.options["steps"], task.decayed, task.frozen
         )
         self.checkpoints = Checkpoints(workdir)
         self.writer = MetricWriter(workdir)

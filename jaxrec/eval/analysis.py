@@ -272,7 +272,10 @@ def _recurrence(run: _Run) -> dict[str, Any]:
 
 
 def _item_table(run: _Run) -> np.ndarray:
-    return np.asarray(run.params["embedding"]["table"])[1 : run.cfg.items + 1]
+    table = run.params["embedding"].get("table")
+    if table is None:
+        table, _ = run.module.head(run.params, run.cfg)
+    return np.asarray(table)[1 : run.cfg.items + 1]
 
 
 def _table(table: np.ndarray, seed: int, draws: int) -> dict[str, Any]:

@@ -8,12 +8,15 @@ all of them torch linear weights are (out, in) and our kernels are (in, out).
 """
 
 from jaxrec.interop.bert4rec import bert4rec_from_torch, bert4rec_to_torch
+from jaxrec.interop.fmrlrec import fmrlrec_from_torch, fmrlrec_to_torch
 from jaxrec.interop.lrurec import lrurec_from_torch, lrurec_to_torch
 from jaxrec.interop.sar import sar_from_torch, sar_to_torch
 
 __all__ = [
     "bert4rec_from_torch",
     "bert4rec_to_torch",
+    "fmrlrec_from_torch",
+    "fmrlrec_to_torch",
     "lrurec_from_torch",
     "lrurec_to_torch",
     "sar_from_torch",

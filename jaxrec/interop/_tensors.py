@@ -15,7 +15,7 @@ import numpy as np
 
 Params = dict[str, Any]
 
-TABLE = "embedding.token.weight"  # of every released model
+TABLE = "embedding.token.weight"  # of every released model but fMRLRec
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,14 +30,18 @@ class Entry:
     is_table: bool = False
 
 
-def arrays_of(state: Mapping[str, Any]) -> dict[str, np.ndarray]:
+def arrays_of(state: Mapping[str, Any], known: str = TABLE) -> dict[str, np.ndarray]:
     """The arrays of a `state_dict()` by their names without a common prefix.
 
+    Args:
+      state: released names to arrays or torch tensors.
+      known: name of a matrix that every model of the kind has.
+
     Raises:
-      ValueError: a value that is no array of numbers, no single item table, or a name
-        without the prefix of that table's.
+      ValueError: a value that is no array of numbers, no single matrix of that name, or
+        a name without the prefix of its.
     """
-    prefix = _prefix(state)
+    prefix = _prefix(state, known)
     arrays = {name: _numpy(name, value) for name, value in state.items()}
     others = [
         name
@@ -47,12 +51,12 @@ def arrays_of(state: Mapping[str, Any]) -> dict[str, np.ndarray]:
     if others:
         raise ValueError(
             f"unknown names: {_listed(others)}, which do not begin with {prefix!r} as "
-            f"{prefix}{TABLE} does"
+            f"{prefix}{known} does"
         )
     named = {name.removeprefix(prefix): value for name, value in arrays.items()}
-    if named[TABLE].ndim != 2:
+    if named[known].ndim != 2:
         raise ValueError(
-            f"{prefix}{TABLE}: want shape (rows, dim), got {named[TABLE].shape}"
+            f"{prefix}{known}: want shape (rows, dim), got {named[known].shape}"
         )
     return named
 
@@ -145,23 +149,83 @@ def linear(torch: str, out: int, into: int, *path: str) -> dict[str, Entry]:
     }
 
 
+def lru_logs(torch: str, channels: int, *path: str) -> dict[str, Entry]:
+    """The logs of a recurrence, rows there and vectors here."""
+    names = ("nu_log", "theta_log", "gamma_log")
+    return {
+        torch: Entry(
+            (3, channels),
+            tuple((*path, name) for name in names),
+            lambda logs: tuple(logs),
+            lambda *rows: np.stack(rows),
+        )
+    }
+
+
+def complex_outputs(torch: str, out: int, into: int, *path: str) -> dict[str, Entry]:
+    """A complex map of real inputs: [Re W | Im W]."""
+    return {
+        torch + ".weight": Entry(
+            (out, into),
+            ((*path, "kernel"),),
+            lambda w: (np.concatenate([w.T.real, w.T.imag], 1),),
+            lambda k: _joined(*np.split(k.T, 2)),
+            is_complex=True,
+        ),
+        torch + ".bias": Entry(
+            (out,),
+            ((*path, "bias"),),
+            lambda b: (np.concatenate([b.real, b.imag]),),
+            lambda b: _joined(*np.split(b, 2)),
+            is_complex=True,
+        ),
+    }
+
+
+def complex_inputs(torch: str, out: int, into: int, *path: str) -> dict[str, Entry]:
+    """The real part of a complex map: [Re W | -Im W], stacked over its inputs.
+
+    The imaginary part of the bias reaches no output; going back it is 0.
+    """
+    return {
+        torch + ".weight": Entry(
+            (out, into),
+            ((*path, "kernel"),),
+            lambda w: (np.concatenate([w.T.real, -w.T.imag]),),
+            lambda k: _joined(*np.split(k.T, 2, axis=1)).conj(),
+            is_complex=True,
+        ),
+        torch + ".bias": Entry(
+            (out,),
+            ((*path, "bias"),),
+            lambda b: (b.real,),
+            lambda b: _joined(b, np.zeros_like(b)),
+            is_complex=True,
+        ),
+    }
+
+
+def _joined(real: np.ndarray, imaginary: np.ndarray) -> np.ndarray:
+    return (real + 1j * imaginary).astype(np.complex64)
+
+
 def _probe(entry: Entry) -> np.ndarray:
     """An array of the entry's shape that takes no memory."""
     return np.broadcast_to(np.zeros((), np.complex64), entry.shape)
 
 
-def _prefix(state: Mapping[str, Any]) -> str:
+def _prefix(state: Mapping[str, Any], known: str) -> str:
     for name, value in state.items():
         if isinstance(value, Mapping):
             raise ValueError(
                 f"state[{name!r}] is itself a mapping; pass the mapping of parameter "
                 "names to arrays (of a released checkpoint: its 'model_state_dict')"
             )
-    found = [n.removesuffix(TABLE) for n in state if n.endswith(TABLE)]
+    found = [n.removesuffix(known) for n in state if n.endswith(known)]
     if len(found) != 1 or (found[0] and not found[0].endswith(".")):
         raise ValueError(
-            f"want exactly one name that ends in {TABLE!r}, got "
-            f"{[n + TABLE for n in found]} among {_listed(state)}"
+            f"want exactly one name that ends in {known!r}, got "
+            f"{[n + known for n in found]} among {_listed(state)}"
         )
     return found[0]
 

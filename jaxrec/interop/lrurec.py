@@ -25,7 +25,10 @@ from jaxrec.interop._tensors import (
     Entry,
     arrays_of,
     blocks_in,
+    complex_inputs,
+    complex_outputs,
     linear,
+    lru_logs,
     norm,
     table,
     to_params,
@@ -92,49 +95,12 @@ def _entries(cfg: LRUConfig) -> dict[str, Entry]:
         block, torch = f"block_{i}", f"{_BLOCK}{i}."
         lru, ffn = torch + "lru_layer.", torch + "feed_forward."
         entries |= {
-            lru + "params_log": Entry(
-                (3, h),
-                tuple(
-                    (block, "lru", row) for row in ("nu_log", "theta_log", "gamma_log")
-                ),
-                lambda logs: tuple(logs),
-                lambda *rows: np.stack(rows),
-            ),
-            lru + "in_proj.weight": Entry(
-                (h, d),
-                ((block, "in", "kernel"),),
-                lambda w: (np.concatenate([w.T.real, w.T.imag], 1),),
-                lambda k: _joined(*np.split(k.T, 2)),
-                is_complex=True,
-            ),
-            lru + "in_proj.bias": Entry(
-                (h,),
-                ((block, "in", "bias"),),
-                lambda b: (np.concatenate([b.real, b.imag]),),
-                lambda b: _joined(*np.split(b, 2)),
-                is_complex=True,
-            ),
-            lru + "out_proj.weight": Entry(
-                (d, h),
-                ((block, "out", "kernel"),),
-                lambda w: (np.concatenate([w.T.real, -w.T.imag]),),
-                lambda k: _joined(*np.split(k.T, 2, axis=1)).conj(),
-                is_complex=True,
-            ),
-            lru + "out_proj.bias": Entry(
-                (d,),
-                ((block, "out", "bias"),),
-                lambda b: (b.real,),
-                lambda b: _joined(b, np.zeros_like(b)),
-                is_complex=True,
-            ),
+            **lru_logs(lru + "params_log", h, block, "lru"),
+            **complex_outputs(lru + "in_proj", h, d, block, "in"),
+            **complex_inputs(lru + "out_proj", d, h, block, "out"),
             **norm(lru + "layer_norm", d, block, "norm"),
             **linear(ffn + "w_1", 4 * d, d, block, "ffn_in"),
             **linear(ffn + "w_2", d, 4 * d, block, "ffn_out"),
             **norm(ffn + "layer_norm", d, block, "ffn_norm"),
         }
     return entries
-
-
-def _joined(real: np.ndarray, imaginary: np.ndarray) -> np.ndarray:
-    return (real + 1j * imaginary).astype(np.complex64)

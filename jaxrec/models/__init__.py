@@ -13,7 +13,8 @@ What every backbone module has, and all that training, evaluation and serving as
 
 A state is a pytree whose leaves all have the batch as their first axis. `encode` also
 takes `segments` (b, t) of packed rows and dropout `keys` (b,); the config's rates have
-names that begin with "dropout". The item table is at embedding/table in the parameters.
+names that begin with "dropout". The item table is at embedding/table in the parameters;
+of a model that makes it from something else `head` alone has it.
 
 What a backbone has where it applies:
 
@@ -36,6 +37,10 @@ What a backbone has where it applies:
                                data, that a run asks for by true. `encode` then takes
                                `users` (b, t), `start` and `prefill` take `users` (b,),
                                numbers 1..users and 0 for an unknown user
+    frozen(path) -> bool       whether training leaves the parameter at a path as it is
+    loss_sizes(cfg) -> ((size, weight), ...)      the widths that models are cut out at:
+                               training sums the loss over them, each of the scores of
+                               the first so many coordinates of outputs and table
 
 A backbone `x` may have a companion `x_serving` with the same functions over parameters
 from which everything that no request changes is computed beforehand:
@@ -175,6 +180,16 @@ def window_of(module: Any, cfg: Any) -> int | None:
 def users_of(cfg: Any) -> int:
     """How many users have a vector, 0 for a model without user vectors."""
     return getattr(cfg, "users", 0)
+
+
+def frozen_of(module: Any, path: tuple[str, ...]) -> bool:
+    """Whether training leaves the parameter of a backbone at `path` as it is."""
+    return hasattr(module, "frozen") and module.frozen(path)
+
+
+def loss_sizes_of(module: Any, cfg: Any) -> tuple[tuple[int, float], ...]:
+    """The widths that the loss is summed over; () for the loss of the outputs alone."""
+    return module.loss_sizes(cfg) if hasattr(module, "loss_sizes") else ()
 
 
 def mask_token_of(module: Any, cfg: Any) -> int | None:

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxrec.core.attention import attend, attention_mask, attention_weights
+from jaxrec.core.nested import increments
 
 Params = dict[str, Any]
 
@@ -22,6 +23,20 @@ def layer_norm(params: Params, x: jax.Array, epsilon: float = 1e-5) -> jax.Array
     """LayerNorm over the last axis in the dtype of its scale: float32."""
     x = x.astype(params["scale"].dtype)
     return standardised(x, epsilon) * params["scale"] + params["bias"]
+
+
+def nested_layer_norm(
+    params: Params, x: jax.Array, sizes: Sequence[int], epsilon: float = 1e-5
+) -> jax.Array:
+    """LayerNorm of every increment of x (..., D) by itself, see `jaxrec.core.nested`.
+
+    Scale and bias are (D,). No statistic of a wider part gets into a narrower one.
+    """
+    x = x.astype(params["scale"].dtype)
+    units = [
+        standardised(x[..., begin:end], epsilon) for begin, end in increments(sizes)
+    ]
+    return jnp.concatenate(units, -1) * params["scale"] + params["bias"]
 
 
 def linear(params: Params, x: jax.Array, dtype: jnp.dtype) -> jax.Array:

@@ -25,7 +25,6 @@ and imaginary parts are separate real parameters.
 """
 
 import dataclasses
-import math
 from typing import Any
 
 import jax
@@ -34,6 +33,7 @@ import jax.numpy as jnp
 from jaxrec.core.dropout import dropout
 from jaxrec.core.scan import linear_recurrence
 from jaxrec.models._layers import layer_norm, linear, scores_of
+from jaxrec.models._lru_core import draw_logs, goes_on, kept_where_some, poles
 from jaxrec.models._lru_response import impulse
 
 __all__ = [
@@ -133,15 +133,6 @@ def init(key: jax.Array, cfg: LRUConfig) -> Params:
     def norm():
         return {"scale": jnp.ones((d,)), "bias": jnp.zeros((d,))}
 
-    def ring(key):
-        u1, u2 = jax.random.uniform(key, (2, h))
-        squared = u1 * (cfg.r_max**2 - cfg.r_min**2) + cfg.r_min**2  # |lambda|^2
-        return {
-            "nu_log": jnp.log(-0.5 * jnp.log(squared)),
-            "theta_log": jnp.log(2 * math.pi * u2),
-            "gamma_log": 0.5 * jnp.log1p(-squared),
-        }
-
     def block(keys):
         # A draw begins with the numbers of every shorter one of the same key.
         drawn = jax.vmap(lambda key: normal(key, 4 * d * d))(keys[1:])
@@ -153,7 +144,7 @@ def init(key: jax.Array, cfg: LRUConfig) -> Params:
             }
 
         return {
-            "lru": ring(keys[0]),
+            "lru": draw_logs(keys[0], h, cfg.r_min, cfg.r_max),
             "in": affine(0, d, 2 * h),
             "out": affine(2, 2 * h, d),
             "norm": norm(),
@@ -208,15 +199,7 @@ def run(
       `(state, hidden)`: the state after the last step and the outputs (t, b, d), or
       (1, b, d) with `last_only`.
     """
-    keep = ids[:-1] != 0
-    if segments is not None:
-        keep &= segments[1:] == segments[:-1]
-    first = jnp.ones_like(ids[0], bool)
-    if before is not None:
-        first = before[0] != 0
-        if segments is not None:
-            first &= segments[0] == before[1]
-    keep = jnp.concatenate([first[None], keep])
+    keep = goes_on(ids, segments, before)
     state = start(cfg, ids.shape[1]) if state is None else state
     dtype = jnp.dtype(cfg.compute_dtype)
     x = jnp.asarray(params["embedding"]["table"])[ids]
@@ -291,8 +274,7 @@ def prefill(params: Params, cfg: LRUConfig, ids: jax.Array) -> tuple[State, jax.
     the state of an empty history (a row of 0) is that of `start`.
     """
     state, hidden = run(params, cfg, ids.T, last_only=True)
-    some = (ids[:, -1] != 0)[:, None]
-    return jax.tree.map(lambda part: jnp.where(some, part, 0), state), hidden[-1]
+    return kept_where_some(state, ids), hidden[-1]
 
 
 def decayed(path: tuple[str, ...]) -> bool:
@@ -306,12 +288,11 @@ def decayed(path: tuple[str, ...]) -> bool:
 
 def _recurrence(block, cfg, x, keep, state, dtype):
     logs = block["lru"]
-    radius = jnp.exp(-jnp.exp(logs["nu_log"]))
-    theta = jnp.exp(logs["theta_log"])
-    lam = (radius * jnp.cos(theta), radius * jnp.sin(theta))
     gain = jnp.tile(jnp.exp(logs["gamma_log"]), 2)
     folded = {
         "kernel": block["in"]["kernel"] * gain,
         "bias": block["in"]["bias"] * gain,
     }
-    return linear_recurrence(lam, linear(folded, x, dtype), keep, state, form=cfg.scan)
+    return linear_recurrence(
+        poles(logs), linear(folded, x, dtype), keep, state, form=cfg.scan
+    )

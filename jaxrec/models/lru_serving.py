@@ -18,6 +18,7 @@ import jax.numpy as jnp
 
 from jaxrec.core.scan import linear_recurrence
 from jaxrec.models._layers import layer_norm, linear
+from jaxrec.models._lru_core import goes_on, poles
 from jaxrec.models.lru import LRUConfig
 
 Params = dict[str, Any]
@@ -33,12 +34,11 @@ def fold(params: Params, cfg: LRUConfig) -> Params:
     for i in range(cfg.blocks):
         block = params[f"block_{i}"]
         logs = block["lru"]
-        radius = jnp.exp(-jnp.exp(logs["nu_log"]))
-        theta = jnp.exp(logs["theta_log"])
+        re, im = poles(logs)
         gain = jnp.tile(jnp.exp(logs["gamma_log"]), 2)
         folded[f"block_{i}"] = {
-            "lambda_re": radius * jnp.cos(theta),
-            "lambda_im": radius * jnp.sin(theta),
+            "lambda_re": re,
+            "lambda_im": im,
             "in": {name: value * gain for name, value in block["in"].items()},
             **{name: block[name] for name in _AS_THEY_ARE},
         }
@@ -107,7 +107,7 @@ def encode(folded: Params, cfg: LRUConfig, ids: jax.Array) -> jax.Array:
 def _run(folded, cfg, state, ids, *, last_only):
     dtype = jnp.dtype(cfg.compute_dtype)
     ids = ids.T
-    keep = jnp.concatenate([jnp.ones_like(ids[:1], bool), ids[:-1] != 0])
+    keep = goes_on(ids)
     x = folded["items"][ids]
     states = []
     for i in range(cfg.blocks):

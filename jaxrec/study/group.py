@@ -202,6 +202,7 @@ class Group:
                 {**lead.config["optim"], **scalars["optim"]},
                 self._options["steps"],
                 lead.decayed,
+                lead.frozen,
             )
             loss = lead.with_rates(scalars["rates"]).loss
             step = parallel.make_step(loss, optimiser, alone, micro=micro)
@@ -222,7 +223,10 @@ class Group:
     def _restore(self, begin):
         keys = self._stacked_keys(0)
         optimiser = build_optimiser(
-            self.lead.config["optim"], self._options["steps"], self.lead.decayed
+            self.lead.config["optim"],
+            self._options["steps"],
+            self.lead.decayed,
+            self.lead.frozen,
         )
 
         def init():

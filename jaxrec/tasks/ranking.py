@@ -24,12 +24,15 @@ from jaxrec.eval.metrics import Ranks
 from jaxrec.eval.protocol import part_of
 from jaxrec.eval.ranking import rank_cases
 from jaxrec.eval.sampled import sampled_ranks
+from jaxrec.losses.matryoshka import linear_matryoshka_ce
 from jaxrec.losses.negatives import bce, bpr, draw_negatives, gbce
 from jaxrec.losses.sampled import sampled_softmax, uniform_negatives_ce
 from jaxrec.losses.softmax import linear_softmax_ce
 from jaxrec.models import (
     config_of_run,
     drops,
+    frozen_of,
+    loss_sizes_of,
     model_module,
     users_of,
     window_of,
@@ -57,6 +60,7 @@ class RankingTask(abc.ABC):
 
     rules: parallel.Rules = (
         ("embedding/table", P("model", None)),
+        ("features/table", P("model", None)),
         ("item_bias", P("model")),
     )
 
@@ -69,6 +73,12 @@ class RankingTask(abc.ABC):
             part_of(split, part)
         self.model = model_module(config["model"]["name"])
         self.cfg = config_of_run(config, split.sequences.items, split.sequences.users)
+        self.sizes = loss_sizes_of(self.model, self.cfg)
+        if self.sizes and config["loss"]["catalogue_chunk"]:
+            raise ValueError(
+                f"loss.catalogue_chunk: model {config['model']['name']!r} learns at "
+                f"{len(self.sizes)} sizes, whose softmax takes all items: leave it at 0"
+            )
         self.batches = self.make_batches()
         self.batch = self.batches
         self._counts = None
@@ -88,6 +98,9 @@ class RankingTask(abc.ABC):
 
     def decayed(self, path: tuple[str, ...]) -> bool:
         return self.model.decayed(path)
+
+    def frozen(self, path: tuple[str, ...]) -> bool:
+        return frozen_of(self.model, path)
 
     def examples(self, batch: Mapping[str, np.ndarray]) -> int:
         """Targets in a batch."""
@@ -150,11 +163,31 @@ class RankingTask(abc.ABC):
         return {"loss": (self._loss(inputs, batch, key), weights.sum())}
 
     def _loss(self, inputs, batch, key):
+        """The loss, of a model with several sizes summed over them."""
+        options = self.config["loss"]
+        if not self.sizes:
+            return self._loss_at_width(inputs, batch, key)
+        if options["name"] == "softmax":
+            return linear_matryoshka_ce(*inputs, self.sizes, self._softmax_chunk)
+        hidden, table, *others = inputs
+        return sum(
+            share
+            * self._loss_at_width(
+                (hidden[:, :size], table[:, :size], *others), batch, key
+            )
+            for size, share in self.sizes
+        )
+
+    @property
+    def _softmax_chunk(self):
+        chunk = self.config["loss"]["chunk"]
+        return chunk or (_CHUNK if self.mesh.shape["model"] > 1 else 0)
+
+    def _loss_at_width(self, inputs, batch, key):
         options, items = self.config["loss"], self.cfg.items
         name, chunk, samples = options["name"], options["chunk"], samples_of(options)
         if name == "softmax":
-            if not chunk and self.mesh.shape["model"] > 1:
-                chunk = _CHUNK
+            chunk = self._softmax_chunk
             return linear_softmax_ce(*inputs, chunk, options["catalogue_chunk"])
         if name == "sampled_softmax":
             # Negatives are shared per block of positions: tie them to the first row.

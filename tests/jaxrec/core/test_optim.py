@@ -216,3 +216,23 @@ def test_parameters_put_together_are_updated_as_if_alone(small):
             1000: {"decayed": {"float32": 212}, "other": {"float32": 5}},
         }[small]
     )
+
+
+@pytest.mark.parametrize("small", [0, 1000])
+def test_frozen_parameters_are_left_as_they_are(small):
+    rng = np.random.default_rng(2)
+    params, grads = make_tree(rng), make_tree(rng)
+    optimiser = make_optimiser(
+        CONFIG, 3, lambda path: True, lambda path: path == ("table",)
+    )
+    optimiser = dataclasses.replace(optimiser, small=small)
+    got, state, norms = optimiser.update(
+        optimiser.pool(grads), optimiser.init(params), params
+    )
+    np.testing.assert_array_equal(got["table"], params["table"])
+    assert np.abs(got["kernel"] - params["kernel"]).min() > 0
+    elements = sum(leaf.size for leaf in jax.tree.leaves(params))
+    moments = sum(leaf.size for leaf in jax.tree.leaves(state[1].mu))
+    assert moments == elements - params["table"].size
+    wanted = optax.tree.norm({**grads, "table": jnp.zeros(())})
+    assert norms["grad_norm"] == pytest.approx(float(wanted), rel=1e-5)

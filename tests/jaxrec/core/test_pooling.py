@@ -34,6 +34,20 @@ def test_small_leaves_go_together_by_group_and_dtype():
     }
 
 
+def test_leaves_of_no_group_are_left_out_and_come_from_the_likeness():
+    def group(path):
+        return None if first_letter(path) == "a" else ""
+
+    for small in (0, 100):
+        pools = pool(TREE, group, small)
+        assert len(jax.tree.leaves(pools)) == {0: 3, 100: 2}[small]
+        halves = jax.tree.map(lambda leaf: leaf / 2, pools)
+        back = unpool(halves, TREE, group, small)
+        for name, factor in {"a": 1, "b": 0.5, "c": 0.5}.items():
+            wanted = jax.tree.map(lambda leaf, f=factor: f * leaf, TREE[name])
+            jax.tree.map(np.testing.assert_array_equal, back[name], wanted)
+
+
 @pytest.mark.parametrize("backend", ["cpu", "gpu"])
 def test_unpool_gives_the_tree_back(backend, monkeypatch):
     monkeypatch.setattr(jax, "default_backend", lambda: backend)

@@ -54,6 +54,9 @@ class ToyTask:
     def decayed(self, path):
         return "bias" not in path
 
+    def frozen(self, path):
+        return False
+
     def batch(self, step):
         self.before_batch(step)
         x = np.random.default_rng((7, step)).normal(size=(8, 4)).astype(np.float32)

@@ -5,13 +5,16 @@ Everything here was never trained; what the figures are of is compared by hand.
 
 import json
 import shutil
+import types
 
 import analysis_runs
+import jax
 import numpy as np
 import pytest
 
 from jaxrec import data
-from jaxrec.eval import analyse, inductive_bias, low_rank
+from jaxrec.eval import analyse, analysis, inductive_bias, low_rank
+from jaxrec.models import fmrlrec
 from tests.jaxrec.compiling import numpy_jit
 
 
@@ -187,3 +190,11 @@ def test_histories_of_one_event(tmp_path):
     analysis_runs.write(tmp_path / "run", section, "sar")
     with pytest.raises(ValueError, match="valid part of .* no history of 2 or more"):
         analyse(tmp_path / "run", "valid")
+
+
+def test_an_item_table_that_is_made_of_features():
+    cfg = fmrlrec.FMRLRecConfig(5, (4,), features=(3,), blocks=1, table_multiple=4)
+    params = fmrlrec.init(jax.random.key(0), cfg)
+    run = types.SimpleNamespace(module=fmrlrec, params=params, cfg=cfg)
+    table, _ = fmrlrec.head(params, cfg)
+    np.testing.assert_array_equal(analysis._item_table(run), table[1:6])

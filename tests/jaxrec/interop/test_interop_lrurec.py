@@ -25,6 +25,7 @@ RELEASED_OPTIMISER = {
     "b2": 0.999,
     "eps": 1e-9,
     "clip_norm": 5.0,
+    "bias_correction": True,
 }
 IN_WEIGHT = "model.lru_blocks.0.lru_layer.in_proj.weight"
 
