@@ -35,6 +35,11 @@ What a backbone has where it applies:
                                data, that a run asks for by true. `encode` then takes
                                `users` (b, t), `start` and `prefill` take `users` (b,),
                                numbers 1..users and 0 for an unknown user
+    config field "times"       whether the model reads when events were. `encode` and
+                               `attention` then take `times` (b, t, 2), of the event in
+                               each slot and of the next one; `prefill` and `extend`
+                               take `times` (b, t), and `step` (b,): int32 as in
+                               `jaxrec.data.times`
 
 A backbone `x` may have a companion `x_serving` with the same functions over parameters
 from which everything that no request changes is computed beforehand:
@@ -174,6 +179,11 @@ def window_of(module: Any, cfg: Any) -> int | None:
 def users_of(cfg: Any) -> int:
     """How many users have a vector, 0 for a model without user vectors."""
     return getattr(cfg, "users", 0)
+
+
+def times_of(cfg: Any) -> bool:
+    """Whether the model reads when events were."""
+    return getattr(cfg, "times", False)
 
 
 def mask_token_of(module: Any, cfg: Any) -> int | None:
