@@ -6,8 +6,9 @@
 The argument after the colon names the data: synthetic (the default, no download), ml1m,
 ml100k, beauty, toys, games, yelp, beauty_sasrec, games2018 or custom with
 --config.data.path=FILE. Of these ml100k has time stamps and its model the bias by time;
-for a file with times ask for it by --config.model.times=true. The large model of the paper is --config.model.blocks=8
---config.model.heads=2 --config.model.dim_qk=25 --config.model.dim_v=25.
+for a file with times ask for it by --config.model.times=true. The large model of the
+paper is --config.model.blocks=8 --config.model.heads=2 --config.model.dim_qk=25
+--config.model.dim_v=25.
 
 Test Recall@10 / NDCG@10, full ranking, items of the window masked, seed 42, one run, ±
 the standard error over users; CPU (Intel Xeon), 2026-11-26, jax 0.10.2.
