@@ -15,7 +15,7 @@ the standard error over users; CPU (Intel Xeon), 2026-11-26, jax 0.10.2.
 
     synthetic      .3528 ± .0068 / .1874 ± .0041, 85 % / 82 % of the best possible; of
                    three schedules, compared on validation
-    ml100k         .1909 ± .0128 / .0948 ± .0071, best at step 750
+    ml100k         .1909 ± .0128 / .0948 ± .0071, best at step 750; model.times=false
     others         not yet run; the authors have .3097 / .1720 for ml1m, with times in
                    the bias and their own preprocessing
 """

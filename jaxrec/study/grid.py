@@ -68,7 +68,8 @@ class _Study:
     def __init__(self, config, path, split: Split, mesh, cells: Sequence[plan.Cell]):
         self.config, self.path, self.split, self.mesh = config, path, split, mesh
         self.cells = cells
-        self.fingerprint = workflow.fingerprint(split)
+        timed = any(cell.config["model"].get("times") for cell in cells)
+        self.fingerprint = workflow.fingerprint(split, timed)
         for cell in cells:  # What is impossible is said before anything is trained.
             self._task(cell.mode, cell.run_config(cell.candidates[0], cell.seeds[0]))
 
