@@ -145,12 +145,13 @@ def prefill(
 def _cached_step(params, cfg, state, ids, times):
     """One event of users whose window has room; for others nothing that counts."""
     places = (state["ids"] != 0).sum(1)[:, None]
-    state = state | {"ids": pushed(state["ids"], ids[:, None])}
-    ids, timed = ids[:, None], ()
+    before, ids, timed = state["ids"][:, -1:], ids[:, None], ()
+    state = state | {"ids": pushed(state["ids"], ids)}
     if times is not None:
         state["times"] = pushed(state["times"], times[:, None])
         # The event before, if there is one, and the new one.
-        ids, places = state["ids"][:, -2:], places + jnp.array([[-1, 0]])
+        ids = jnp.concatenate([before, ids], 1)
+        places = places + jnp.array([[-1, 0]])
         asked = jnp.broadcast_to(times[:, None], ids.shape)
         timed = (asked, _on_the_left(state["times"], state["ids"]))
     x = embedded(params, cfg, ids, jnp.clip(places, 0, cfg.length - 1), None)

@@ -142,6 +142,17 @@ def test_histories_of_all_lengths_go_on():
     np.testing.assert_allclose(output, wanted, **close)
 
 
+def test_a_window_of_one_event():
+    cfg = dataclasses.replace(CFG, length=1, blocks=1)
+    params = numpy_jit(hstu.init, static_argnums=1)(jax.random.key(0), cfg)
+    ids, times = draw_ids(5, length=2), draw_times(5, length=2)
+    state = hstu.start(cfg, 4)
+    for t in range(2):
+        state, output = step(params, cfg, state, ids[:, t], times=times[:, t])
+    wanted = prefill(params, cfg, ids, times=times)[1]
+    np.testing.assert_allclose(output, wanted, **close)
+
+
 def test_what_it_adds_to_the_parameters():
     draws = [jax.eval_shape(lambda c=c: hstu.init(jax.random.key(0), c)) for c in (
         CFG, test_hstu.CFG
