@@ -3,9 +3,10 @@
     python -m jaxrec.recommend --workdir=runs/x --user=42 --k=10
     python -m jaxrec.recommend --workdir=runs/x --history="1193 661 914"
 
-With --user the history is that of the data the run was trained on, and so is the user's
-vector where the model has them; with --history it is the item ids given, oldest first,
-and no data is needed.
+With --user the history is that of the data the run was trained on, and so are the
+user's vector and the times of its events where the model has them; with --history it is
+the item ids given, oldest first, and no data is needed. A model with times then needs
+--times as well.
 """
 
 import argparse
@@ -31,6 +32,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser.parse_args(argv)
     if options.portable and options.user is not None:
         parser.error("--user needs the data of a run: give --workdir, or --history")
+    if options.times and options.user is not None:
+        parser.error("--times is for --history; those of --user are in the data")
     with readable_errors() as outcome:
         keep_compiled_programs()
         _run(options)
@@ -47,6 +50,7 @@ def _parser() -> argparse.ArgumentParser:
     who = parser.add_mutually_exclusive_group(required=True)
     who.add_argument("--user", help="user id, as in the data of the run")
     who.add_argument("--history", help="item ids between spaces, oldest first")
+    parser.add_argument("--times", help="of --history, seconds, for a model with times")
     parser.add_argument("--k", type=int, default=10, help="how many items (10)")
     parser.add_argument(
         "--include_seen", action="store_true", help="items of the history may come back"
@@ -63,16 +67,19 @@ def _run(options: argparse.Namespace) -> None:
         from jaxrec.serve import workdir
 
         recommender = workdir.load(options.workdir)
-    users = None
+    users, times = None, options.times
     if options.user is None:
         history = options.history.split()
+        if times is not None:
+            times = [[_seconds(text) for text in times.split()]]
     else:
         from jaxrec.serve.users import user_history
 
-        history = user_history(options.workdir, options.user)
+        history, when = user_history(options.workdir, options.user)
+        times = [when] if recommender.times else None
         users = [options.user] if recommender.users is not None else None
     (answer,) = recommender.recommend(
-        [history], options.k, not options.include_seen, users=users
+        [history], options.k, not options.include_seen, users=users, times=times
     )
     ids = recommender.ids
     known = ids.numbers(history)[0].tolist()
@@ -93,6 +100,13 @@ def _run(options: argparse.Namespace) -> None:
     ranks = [str(rank) for rank in range(1, len(answer) + 1)]
     columns = [ranks, answer.ids, answer.titles, scores]
     print(_table(["rank", "item", "title", "score"], columns))
+
+
+def _seconds(text: str) -> int | str:
+    try:
+        return int(text)
+    except ValueError:
+        return text  # The recommender says what is wrong with it.
 
 
 def _table(heads: Sequence[str], columns: Sequence[Sequence[str]]) -> str:

@@ -20,6 +20,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxrec.core.attention import SMALLEST, attention_mask
+from jaxrec.core.time_bias import time_bias
 
 _PART = 64  # most queries of a part
 
@@ -87,6 +88,7 @@ def causal_pointwise(
     *,
     length: int,
     segments: jax.Array | None = None,
+    timed: tuple[jax.Array, jax.Array] | None = None,
     part: int = _PART,
 ) -> jax.Array:
     """Pointwise attention of sequences to themselves and what precedes, (b, t, h, f).
@@ -99,6 +101,8 @@ def causal_pointwise(
       length: N.
       segments: (b, t) int32, which see each other only where they are equal. `None`:
         one sequence per row.
+      timed: the table and the times (b, t, 2), of the event in each slot and of the
+        next, of a bias that is added, see `jaxrec.core.time_bias.time_bias`.
       part: most queries at one time; parts are as equal as possible.
 
     Raises:
@@ -121,6 +125,9 @@ def causal_pointwise(
             else (segments[:, own], segments[:, seen]),
         )
         bias = relative_bias(relative, slots[:, own], slots[:, seen])
+        if timed is not None:
+            table, times = timed
+            bias = bias + time_bias(table, times[:, own, 1], times[:, seen, 0])
         some = (queries[:, own], keys[:, seen], values[:, seen])
         outputs.append(pointwise_attend(*some, bias, mask, length))
     return jnp.concatenate(outputs, 1)

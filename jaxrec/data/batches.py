@@ -16,6 +16,7 @@ import numpy as np
 from jaxrec.data.draws import event_draws
 from jaxrec.data.shared_embeddings import SharedEmbeddings
 from jaxrec.data.splits import Split
+from jaxrec.data.times import check_times, seconds
 from jaxrec.data.windows import Windows, make_windows, shifted_windows
 
 Batch = dict[str, np.ndarray]
@@ -35,6 +36,7 @@ class Batches:
       windows: "released" or "shifted".
       draws: whether batches have `draws`, from which targets get their negatives.
       users: whether batches say whose the slots are.
+      times: whether batches say when the events were.
       shared: items and users that are replaced, see `jaxrec.data.shared_embeddings`.
 
     Attributes:
@@ -47,8 +49,8 @@ class Batches:
         a model cannot know.
 
     Raises:
-      ValueError: unknown layout, non-positive sizes, or users to be replaced that the
-        batches do not have.
+      ValueError: unknown layout, non-positive sizes, users to be replaced that the
+        batches do not have, or times that the data do not have.
     """
 
     def __init__(
@@ -64,8 +66,12 @@ class Batches:
         windows: str = "released",
         draws: bool = False,
         users: bool = False,
+        times: bool = False,
         shared: SharedEmbeddings | None = None,
     ):
+        if times:
+            check_times(split.sequences)
+        self._times = split.sequences.times if times else None
         shared = shared or SharedEmbeddings()
         if shared.sse_user and not users:
             raise ValueError(
@@ -115,9 +121,10 @@ class Batches:
           the global row number, from which per-row dropout keys are made. Labels are 0
           where there is no target. If asked for also draws, uint32 like labels: one
           uniform number per target, a function of (seed, epoch, event) alone, in
-          whatever batch, layout or slot it stands, 0 where there is no target; and
+          whatever batch, layout or slot it stands, 0 where there is no target;
           users (rows, length) int32, the number of the user of every slot, 0 for an
-          unknown one or none.
+          unknown one or none; and times (rows, length, 2) int32, when the events of
+          token and label were, see `jaxrec.data.times`.
         """
         epoch, position = self.locate(step)
         windows, plan = self._plan(epoch)
@@ -196,6 +203,10 @@ class Batches:
         if self._draws:
             batch["draws"] = np.zeros(shape, np.uint32)
             batch["draws"].reshape(-1)[slot] = self._drawn(epoch, source)
+        if self._times is not None:
+            pairs = np.stack([np.where(fresh, source, source - 1), source], 1)
+            batch["times"] = np.zeros((*shape, 2), np.int32)
+            batch["times"].reshape(-1, 2)[slot] = seconds(self._times[pairs])
         return batch
 
     def _drawn(self, epoch: int, source: np.ndarray) -> np.ndarray:

@@ -43,7 +43,8 @@ class Sequences:
         offsets: (users + 1,) int64; user u owns values[offsets[u]:offsets[u + 1]].
         user_ids: (users,) raw user ids, numpy unicode.
         item_ids: (items + 1,) raw item ids, numpy unicode; entry 0 is "".
-        times: (events,) int64 time stamps in the unit of the source, or None.
+        times: (events,) int64 time stamps in the unit of the source (models that read
+            times want seconds), or None.
         ratings: (events,) float32, or None.
         titles: (items + 1,) numpy unicode, "" where unknown, or None.
         name: Name of the data set.

@@ -40,6 +40,7 @@ from jaxrec.core.run_directory import (
     check_is_run,
     read_config,
 )
+from jaxrec.core.time_bias import with_next
 from jaxrec.data.splits import Cases, Split
 from jaxrec.eval import inductive_bias, low_rank
 from jaxrec.eval.attention_tally import Tally
@@ -49,6 +50,7 @@ from jaxrec.models import (
     config_of_run,
     mask_token_of,
     model_module,
+    times_of,
     users_of,
     window_of,
 )
@@ -217,16 +219,20 @@ def _watched(
     """
 
     @jax.jit
-    def both(params, ids, users):
-        whose = {} if users is None else {"users": users}
-        hidden = run.module.prefill(params, run.cfg, ids, **whose)[1]
+    def both(params, ids, users, times):
+        given = {} if users is None else {"users": users}
+        if times is not None:
+            given["times"] = times
+        hidden = run.module.prefill(params, run.cfg, ids, **given)[1]
         if not hasattr(run.module, "attention"):
             return None, hidden
         if run.token is not None:
             ids = jnp.pad(ids, ((0, 0), (0, 1)), constant_values=run.token)
         if users is not None:
-            whose = {"users": jnp.broadcast_to(users[:, None], ids.shape)}
-        return run.module.attention(params, run.cfg, ids, **whose), hidden
+            given["users"] = jnp.broadcast_to(users[:, None], ids.shape)
+        if times is not None:
+            given["times"] = with_next(times)
+        return run.module.attention(params, run.cfg, ids, **given), hidden
 
     batches = case_batches(
         run.split.sequences,
@@ -235,13 +241,16 @@ def _watched(
         masked=0,
         batch=_BATCH,
         bucket=True,
+        times=times_of(run.cfg),
     )
     done, said = 0, time.monotonic()
     for batch in batches:
         users = None
         if users_of(run.cfg):
             users = run.user_numbers[cases.user[batch.number]]
-        weights, hidden = jax.device_get(both(run.params, batch.ids, users))
+        weights, hidden = jax.device_get(
+            both(run.params, batch.ids, users, batch.times)
+        )
         for row, number in enumerate(batch.cases):
             own = None
             if weights is not None:

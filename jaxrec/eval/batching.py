@@ -27,6 +27,8 @@ class CaseBatch:
         targets: (b,) int32.
         history: (b, h) int32 items that are no candidates, 0 for nothing; `ids` itself
             where that says the same.
+        times: (b, t) int32 when the events of `ids` were, 0 at padding, see
+            `jaxrec.data.times`; None if not asked for.
     """
 
     cases: np.ndarray
@@ -34,6 +36,7 @@ class CaseBatch:
     ids: np.ndarray
     targets: np.ndarray
     history: np.ndarray
+    times: np.ndarray | None = None
 
 
 def case_batches(
@@ -44,6 +47,7 @@ def case_batches(
     masked: int | None,
     batch: int,
     bucket: bool,
+    times: bool = False,
 ) -> Iterator[CaseBatch]:
     """Batches that together hold every case once.
 
@@ -60,6 +64,7 @@ def case_batches(
         masked: How many of the last items are no candidates, None for all.
         batch: Rows b of every batch; the last one is padded.
         bucket: False: cases in order, t = `window` in every batch.
+        times: Whether batches say when the events were.
 
     Raises:
         ValueError: `window` or `batch` is below 1.
@@ -84,18 +89,20 @@ def case_batches(
         shown = masked
         if masked is None:
             shown = widest if one_width else _power_of_two(top)
-        ids = _last(sequences.values, first[rows], cases.position[rows], t)
+        span = (first[rows], cases.position[rows])
+        ids = _last(sequences.values, *span, t)
         history = ids
         if masked == 0:
             history = np.zeros((batch, 0), np.int32)
         elif one_width or min(top, shown) > t or shown < min(top, t):
-            history = _last(sequences.values, first[rows], cases.position[rows], shown)
+            history = _last(sequences.values, *span, shown)
         yield CaseBatch(
             cases=chosen,
             number=rows.astype(np.int32),
             ids=ids,
             targets=sequences.values[cases.position[rows]].astype(np.int32),
             history=history,
+            times=_last(sequences.times, *span, t) if times else None,
         )
 
 
@@ -104,7 +111,7 @@ def _power_of_two(length: int) -> int:
 
 
 def _last(values, first, end, count):
-    """(n, count) the last items of values[first:end] per row, left padded with 0."""
+    """(n, count) the last of values[first:end] per row, left padded with 0, int32."""
     position = end[:, None] - np.arange(count, 0, -1)
     inside = position >= first[:, None]
     return np.where(inside, values[np.where(inside, position, 0)], 0).astype(np.int32)

@@ -32,7 +32,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from jaxrec.core.row_blocks import blocks_for, map_blocks
 from jaxrec.data.splits import Cases, Split
-from jaxrec.eval.batching import case_batches
+from jaxrec.eval.batching import CaseBatch, case_batches
 from jaxrec.eval.metrics import Ranks
 from jaxrec.eval.protocol import REPEATS, TIES, check_choice, mask_window, part_of
 
@@ -170,6 +170,7 @@ def rank_cases(
     score_fn: Callable[[Any, jax.Array], jax.Array] | None = None,
     window: int,
     users: np.ndarray | None = None,
+    times: bool = False,
     batch: int = 256,
     mask: str = "window",
     ties: str = "optimistic",
@@ -197,6 +198,8 @@ def rank_cases(
         window: Most items the model sees.
         users: (users of the data,) int32, of which `hidden_fn` is given those of the
             cases (b,) as its third argument; None gives it two.
+        times: Whether `hidden_fn` is given, as its last argument, when the events of
+            the items were, (b, t) int32, see `jaxrec.data.times`.
         batch: Rows per call.
         mask: "window", "all" or "none", see the module.
         ties: "optimistic", "expected" or "pessimistic", see the module.
@@ -233,10 +236,12 @@ def rank_cases(
         masked=masked,
         batch=batch,
         bucket=bucket,
+        times=times,
     ):
         ids, targets = place(some.ids, sharding), place(some.targets, sharding)
         history = ids if some.history is some.ids else place(some.history, sharding)
-        hidden = hidden_fn(params, ids, *whose(users, cases, some.number, sharding))
+        others = whose_and_when(users, cases, some, sharding)
+        hidden = hidden_fn(params, ids, *others)
         if head is None:
             rank = _score_ranks(score_fn(params, hidden), targets, history, **options)
         else:
@@ -248,14 +253,16 @@ def rank_cases(
     return Ranks(cases.user, in_case_order(numbers, ranks))
 
 
-def whose(
+def whose_and_when(
     users: np.ndarray | None,
     cases: Cases,
-    number: np.ndarray,
+    some: CaseBatch,
     sharding: NamedSharding | None,
 ) -> tuple[jax.Array, ...]:
-    """The `users` (b,) of the cases with these numbers, or nothing for None."""
-    return () if users is None else (place(users[cases.user[number]], sharding),)
+    """The `users` (b,) of a batch of cases, if not None, and its times, if it has."""
+    whose = () if users is None else (users[cases.user[some.number]],)
+    when = () if some.times is None else (some.times,)
+    return tuple(place(array, sharding) for array in (*whose, *when))
 
 
 def place(array: np.ndarray, sharding: NamedSharding | None) -> jax.Array:

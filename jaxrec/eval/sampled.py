@@ -24,7 +24,7 @@ from jaxrec.eval.ranking import (
     gathered,
     in_case_order,
     place,
-    whose,
+    whose_and_when,
 )
 
 _BLOCK = 128  # Negatives whose embeddings are gathered at once, per row.
@@ -73,6 +73,7 @@ def sampled_ranks(
     *,
     window: int,
     users: np.ndarray | None = None,
+    times: bool = False,
     negatives: int = 100,
     seed: int = 0,
     batch: int = 256,
@@ -95,6 +96,7 @@ def sampled_ranks(
         table_fn: params -> (table (v, d), bias (v,)).
         window: Most items the model sees.
         users: As for `rank_cases`.
+        times: As for `rank_cases`.
         negatives: Items against which a target is ranked.
         seed: Seed of the negatives.
         batch: Rows per call.
@@ -121,13 +123,19 @@ def sampled_ranks(
     head = table_fn(params)
     seed = jax.device_put(np.uint32(seed))
     for some in case_batches(
-        sequences, cases, window=window, masked=masked, batch=batch, bucket=bucket
+        sequences,
+        cases,
+        window=window,
+        masked=masked,
+        batch=batch,
+        bucket=bucket,
+        times=times,
     ):
         _check_leaves_an_item(some, sequences.items)
         ids = place(some.ids, sharding)
         history = ids if some.history is some.ids else place(some.history, sharding)
         rank = _sampled_ranks(
-            hidden_fn(params, ids, *whose(users, cases, some.number, sharding)),
+            hidden_fn(params, ids, *whose_and_when(users, cases, some, sharding)),
             *head,
             place(some.targets, sharding),
             history,

@@ -41,6 +41,11 @@ What a backbone has where it applies:
     loss_sizes(cfg) -> ((size, weight), ...)      the widths that models are cut out at:
                                training sums the loss over them, each of the scores of
                                the first so many coordinates of outputs and table
+    config field "times"       whether the model reads when events were. `encode` and
+                               `attention` then take `times` (b, t, 2), of the event in
+                               each slot and of the next one; `prefill` and `extend`
+                               take `times` (b, t), and `step` (b,): int32 as in
+                               `jaxrec.data.times`
 
 A backbone `x` may have a companion `x_serving` with the same functions over parameters
 from which everything that no request changes is computed beforehand:
@@ -190,6 +195,11 @@ def frozen_of(module: Any, path: tuple[str, ...]) -> bool:
 def loss_sizes_of(module: Any, cfg: Any) -> tuple[tuple[int, float], ...]:
     """The widths that the loss is summed over; () for the loss of the outputs alone."""
     return module.loss_sizes(cfg) if hasattr(module, "loss_sizes") else ()
+
+
+def times_of(cfg: Any) -> bool:
+    """Whether the model reads when events were."""
+    return getattr(cfg, "times", False)
 
 
 def mask_token_of(module: Any, cfg: Any) -> int | None:

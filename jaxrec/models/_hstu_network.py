@@ -15,6 +15,7 @@ from jaxrec.core.pointwise_attention import (
     pointwise_weights,
     relative_bias,
 )
+from jaxrec.core.time_bias import time_bias
 from jaxrec.models._layers import (
     check_length,
     linear,
@@ -39,6 +40,7 @@ def encode(
     *,
     segments: jax.Array | None = None,
     keys: jax.Array | None = None,
+    times: jax.Array | None = None,
 ) -> jax.Array:
     """Outputs (b, t, D) float32 of length 1 for ids (b, t) int32, padded or packed.
 
@@ -48,16 +50,19 @@ def encode(
       ids: (b, t) int32, 0 for padding, on either side; t is at most `cfg.length`.
       segments: (b, t) int32, different for neighbouring sequences of one row.
       keys: (b,) typed dropout keys, or `None` for inference.
+      times: (b, t, 2) int32, when the event of each slot was and when the next one is,
+        see `jaxrec.core.time_bias`; of a model with times, and of no other.
 
     Raises:
-      ValueError: rows longer than the positions.
+      ValueError: rows longer than the positions; times of another shape, or not as the
+        model has them.
     """
     check_length(ids, cfg.length)
+    check_times(cfg, times, (*ids.shape, 2))
     x = embedded(params, cfg, ids, segment_positions(ids, segments), keys)
 
     def attention(i, q, k, v):
-        relative = params[f"block_{i}"]["relative_bias"]
-        return causal_pointwise(q, k, v, relative, length=cfg.length, segments=segments)
+        return causal(params, cfg, i, (q, k, v), times, segments)
 
     x, _ = blocks(params, cfg, x, ids != 0, attention, keys=keys)
     return unit(x)
@@ -69,6 +74,7 @@ def attention(
     ids: jax.Array,
     *,
     segments: jax.Array | None = None,
+    times: jax.Array | None = None,
 ) -> jax.Array:
     """Weights (blocks, b, h, t, t) float32 that values are summed with in `encode`.
 
@@ -77,19 +83,46 @@ def attention(
     `encode`; nothing is dropped.
     """
     check_length(ids, cfg.length)
+    check_times(cfg, times, (*ids.shape, 2))
     slots = jnp.arange(ids.shape[1])[None]
     mask = sequence_mask(ids, segments, None, causal=True)
     weights = []
 
     def attend(i, q, k, v):
-        relative = params[f"block_{i}"]["relative_bias"]
-        bias = relative_bias(relative, slots, slots)
+        timed = () if times is None else (times[..., 1], times[..., 0])
+        bias = bias_of(params[f"block_{i}"], slots, slots, *timed)
         weights.append(pointwise_weights(q, k, bias, mask, cfg.length))
         return pointwise_attend(q, k, v, bias, mask, cfg.length)
 
     x = embedded(params, cfg, ids, segment_positions(ids, segments), None)
     blocks(params, cfg, x, ids != 0, attend)
     return jnp.stack(weights)
+
+
+def check_times(cfg, times, shape):
+    """Raises ValueError for times where the model has none, or none where it has."""
+    if times is None:
+        if cfg.times:
+            raise ValueError("times: this model wants to know when events were")
+    elif not cfg.times:
+        raise ValueError("times: given to a model without them (times=false)")
+    elif times.shape != shape:
+        raise ValueError(f"times: want shape {shape}, got {times.shape}")
+
+
+def causal(params, cfg, i, qkv, times, segments=None):
+    """Attention of block i for sequences to themselves, as `causal_pointwise`."""
+    block = params[f"block_{i}"]
+    timed = None if times is None else (block["time_bias"], times)
+    return causal_pointwise(
+        *qkv, block["relative_bias"], length=cfg.length, segments=segments, timed=timed
+    )
+
+
+def bias_of(block, queries, keys, asked=None, times=None):
+    """The bias (b or 1, 1, q, k) of slots and, with times, of what time passed."""
+    bias = relative_bias(block["relative_bias"], queries, keys)
+    return bias if times is None else bias + time_bias(block["time_bias"], asked, times)
 
 
 def embedded(params, cfg, ids, positions, keys):

@@ -10,7 +10,7 @@ outputs. LN is LayerNorm without scale and shift, eps 1e-6.
 
     x    = dropout(E[id] sqrt(D) + P[position])
     u, v, q, k = silu(LN(x) W_uvqk)                     no bias; h heads, but for LN
-    a_ij = silu(q_i . k_j + w[i - j]) / N,  0 for j > i
+    a_ij = silu(q_i . k_j + w[i - j] + w'[bucket(t_{i+1} - t_j)]) / N,  0 for j > i
     o    = LN(sum_j a_ij v_j)                           over all heads together
     x    = x + W_o dropout(u * o) + b_o                 from x and not from LN(x)
     s    = cos(x, E) / temperature
@@ -18,11 +18,16 @@ outputs. LN is LayerNorm without scale and shift, eps 1e-6.
 N is the length of the window, not the number of keys. There is no feed-forward part:
 the gate u takes its place.
 
+**Times.** w', by the bucket of the time that passed (`jaxrec.core.time_bias`), is there
+with `times` alone, which needs data with time stamps; expect less than the published
+figures without it, where time matters. t_{i+1} is the time of the prediction: in
+training that of the target; behind the last event of a history, in evaluation as in
+serving, the last time again.
+
 Differences from the authors' model:
 
-* **Relative bias by position alone.** Theirs adds a bias by the bucket of the time that
-  passed; batches and served histories here have no time stamps. Expect less than the
-  published figures where time matters.
+* Their evaluation, too, gives the model the time of the target, which is a fact of the
+  event to be predicted.
 * w has the N entries that a causal model reads; theirs has 2 N - 1.
 * N and w are those of the window, theirs of the window and 11 places for output. N
   matters through the eps of LN only.
@@ -41,6 +46,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from jaxrec.core.time_bias import BUCKETS
 from jaxrec.models._hstu_cache import extend, prefill, start, step, window
 from jaxrec.models._hstu_network import attention, encode, unit
 from jaxrec.models._layers import scores_of
@@ -81,6 +87,7 @@ class HSTUConfig:
       temperature: what cosines are divided by.
       dropout: rate after the embedding.
       dropout_block: rate on the gated output of every block.
+      times: whether the bias also goes by the time that passed.
       compute_dtype: dtype of the matrix products, "float32" or "bfloat16"; norms,
         sums, parameters and losses stay float32.
       table_multiple: rows of the item table are rounded up to a multiple of this; rows
@@ -97,6 +104,7 @@ class HSTUConfig:
     temperature: float = 0.05
     dropout: float = 0.2
     dropout_block: float = 0.2
+    times: bool = False
     compute_dtype: str = "float32"
     table_multiple: int = 1
 
@@ -126,10 +134,10 @@ def init(key: jax.Array, cfg: HSTUConfig) -> Params:
     """Draws parameters: a plain nested dict of float32 arrays.
 
     As the authors': normal with standard deviation 0.02 for tables (cut at two of
-    them), W_uvqk and w; positions D^-1/2 (cut); W_o Xavier-uniform and b_o uniform
+    them), W_uvqk, w and w'; positions D^-1/2 (cut); W_o Xavier-uniform and b_o uniform
     within (h dim_v)^-1/2.
     """
-    keys = iter(jax.random.split(key, 2 + 4 * cfg.blocks))
+    keys = iter(jax.random.split(key, 2 + (4 + cfg.times) * cfg.blocks))
     d, v, qk = cfg.dim, cfg.heads * cfg.dim_v, cfg.heads * cfg.dim_qk
 
     def cut(std, *shape):
@@ -158,6 +166,8 @@ def init(key: jax.Array, cfg: HSTUConfig) -> Params:
                 "bias": uniform(v**-0.5, d),
             },
         }
+    for i in range(cfg.blocks if cfg.times else 0):
+        params[f"block_{i}"]["time_bias"] = normal(BUCKETS)
     return params
 
 

@@ -14,6 +14,7 @@ import jax
 import numpy as np
 
 from jaxrec.core.row_blocks import CACHED_POSITIONS, blocks_for, map_blocks
+from jaxrec.core.time_bias import with_next
 from jaxrec.retrieval.topk import Index, make_index, search
 
 LENGTHS = (16, 64, 256)
@@ -26,24 +27,27 @@ class Backbone:
     A state is a pytree whose leaves all have the batch as their first axis.
 
     What is `users` below is given to models with user vectors only: numbers (b,) int32,
-    0 for an unknown user.
+    0 for an unknown user. `times` are given, as the last argument, to models that read
+    when events were: int32 as in `jaxrec.data.times`, of the shape of the ids.
 
     Attributes:
         items: Catalogue size.
         params: Pytree of arrays, the first argument of every function.
         begin: State of one (unknown) user without history (batch 1), numpy.
-        step: (params, state, ids (b,)) -> (state, hidden (b, d)).
-        prefill: (params, ids (b, t), users) -> (state, hidden (b, d)), ids left padded
-            with 0, t one of `lengths`.
-        extend: (params, state, ids (b, t)) -> (state, hidden (b, d)), ids without
-            padding, t the last of `lengths`.
-        encode: (params, ids (b, t), users) -> hidden (b, t, d), as for `prefill`.
+        step: (params, state, ids (b,), times) -> (state, hidden (b, d)).
+        prefill: (params, ids (b, t), users, times) -> (state, hidden (b, d)), ids left
+            padded with 0, t one of `lengths`.
+        extend: (params, state, ids (b, t), times) -> (state, hidden (b, d)), ids
+            without padding, t the last of `lengths`.
+        encode: (params, ids (b, t), users, times) -> hidden (b, t, d), as for
+            `prefill`.
         search: (params, hidden, k, exclude, seen) -> (scores, ids), see
             `jaxrec.retrieval.topk.search`; k is one of `ks`.
         lengths: Lengths of history that programs are made for, ascending.
         ks: Sizes of answer that programs are made for, ascending.
         window: How many of the last events an output depends on; None if all count.
         users: How many users have a vector; 0 for a model without user vectors.
+        times: Whether the model reads when events were.
         on_platform: Platform -> the same backbone in the forms that are exported to
             that platform; None if it was itself read from an exported file.
     """
@@ -60,6 +64,7 @@ class Backbone:
     ks: tuple[int, ...]
     window: int | None = None
     users: int = 0
+    times: bool = False
     on_platform: Callable[[str], "Backbone"] | None = None
 
 
@@ -82,7 +87,7 @@ def from_model(
             the model's window.
     """
     # Not above: portable files need no models.
-    from jaxrec.models import users_of, window_of
+    from jaxrec.models import times_of, users_of, window_of
 
     table, bias = module.head(params, cfg)
     rows = cfg.items + 1  # Tables may be rounded up.
@@ -109,6 +114,7 @@ def from_model(
         ks=answer_sizes(cfg.items),
         window=window,
         users=users_of(cfg),
+        times=times_of(cfg),
         on_platform=on_platform,
         **_functions(used, cfg),
     )
@@ -116,6 +122,14 @@ def from_model(
 
 
 def _functions(module: ModuleType, cfg: Any) -> dict[str, Callable[..., Any]]:
+    from jaxrec.models import times_of, users_of
+
+    when = ("times",) if times_of(cfg) else ()
+    others = ("users", *when) if users_of(cfg) else when
+
+    def named(names, given):
+        return dict(zip(names, given, strict=False))  # Users may be left out.
+
     def in_blocks(function, ids, *others):
         rows, length = ids.shape
         exported = not isinstance(rows, int)  # for any number of rows
@@ -124,31 +138,35 @@ def _functions(module: ModuleType, cfg: Any) -> dict[str, Callable[..., Any]]:
         blocks = blocks_for(rows, length, CACHED_POSITIONS)
         return map_blocks(function, blocks, ids, *others)
 
-    def step(params, state, ids):
-        return module.step(params["model"], cfg, state, ids)
+    def step(params, state, ids, *times):
+        return module.step(params["model"], cfg, state, ids, **named(when, times))
 
-    def prefill(params, ids, *users):
-        def filled(ids, *users):
-            whose = {"users": users[0]} if users else {}
-            return module.prefill(params["model"], cfg, ids, **whose)
+    def prefill(params, ids, *given):
+        def filled(ids, *given):
+            return module.prefill(params["model"], cfg, ids, **named(others, given))
 
-        return in_blocks(filled, ids, *users)
+        return in_blocks(filled, ids, *given)
 
-    def extend(params, state, ids):
+    def extend(params, state, ids, *times):
         if hasattr(module, "extend"):
 
-            def extended(ids, state):
-                return module.extend(params["model"], cfg, state, ids)
+            def extended(ids, state, *times):
+                named_times = named(when, times)
+                return module.extend(params["model"], cfg, state, ids, **named_times)
 
-            return in_blocks(extended, ids, state)
+            return in_blocks(extended, ids, state, *times)
         state, hidden = jax.lax.scan(
             lambda state, column: step(params, state, column), state, ids.T
         )
         return state, hidden[-1]
 
-    def encode(params, ids, *users):
-        whose = {"users": users[0][:, None] + 0 * ids} if users else {}
-        return module.encode(params["model"], cfg, ids, **whose)
+    def encode(params, ids, *given):
+        given = named(others, given)
+        if "users" in given:
+            given["users"] = given["users"][:, None] + 0 * ids
+        if "times" in given:
+            given["times"] = with_next(given["times"])
+        return module.encode(params["model"], cfg, ids, **given)
 
     return {"step": step, "prefill": prefill, "extend": extend, "encode": encode}
 

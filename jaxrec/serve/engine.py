@@ -45,8 +45,9 @@ class Engine:
     def like(self) -> State:
         """A state of one user, of which only names, shapes and types count."""
         nobody = np.zeros(1, np.int32)
+        event = (nobody, *self._when(nobody))
         _, hidden = jax.eval_shape(
-            self.backbone.step, self.backbone.params, self.backbone.begin, nobody
+            self.backbone.step, self.backbone.params, self.backbone.begin, *event
         )
         return {
             "model": self.backbone.begin,
@@ -58,7 +59,8 @@ class Engine:
     def begin(self) -> State:
         """The state of one user without history, numpy."""
         # Id 0 gives the output of an empty history; its state is not kept.
-        after = self.observe(self.like, np.zeros(1, np.int32), None)
+        nobody = np.zeros(1, np.int32)
+        after = self.observe(self.like, nobody, None, nobody)
         return self.like | {"hidden": np.asarray(after["hidden"])}
 
     def users(self, state: State) -> int:
@@ -68,22 +70,26 @@ class Engine:
         return states.users(state, self.like)
 
     def observe(
-        self, state: State, numbers: np.ndarray, slots: np.ndarray | None
+        self,
+        state: State,
+        numbers: np.ndarray,
+        slots: np.ndarray | None,
+        times: np.ndarray | None = None,
     ) -> State:
-        """State after one item per user (n,).
+        """State after one item per user (n,), and its time if the model reads times.
 
         0 changes nothing, but must not be given for a single user without slots.
         """
         if slots is None:
             key = ("observe", len(numbers))
-            return self._call(key, self._step, state, numbers)
+            return self._call(key, self._step, state, numbers, *self._when(times))
         rows = self.users(state)
         # What is outside the pool is not written. (A mask in the program would make
         # XLA copy the pool instead of writing into it.)
         slots = _pad(np.where(numbers != 0, slots, rows), rows)
-        numbers = _pad(numbers, 0)
+        event = [_pad(array, 0) for array in (numbers, *self._when(times))]
         key = ("observe", len(slots), rows)
-        return self._call(key, self._step_slots, state, slots, numbers, donate=True)
+        return self._call(key, self._step_slots, state, slots, *event, donate=True)
 
     def top(
         self, state: State, k: int, exclude: bool, slots: np.ndarray | None
@@ -109,30 +115,32 @@ class Engine:
         k: int,
         exclude: bool,
         slots: np.ndarray | None,
+        times: np.ndarray | None = None,
     ) -> tuple[State, Found]:
         """`observe` and `top` in one program."""
         search = self._searching(k, exclude)
         if slots is None:
 
-            def both(params, state, numbers):
-                state = self._step(params, state, numbers)
+            def both(params, state, *event):
+                state = self._step(params, state, *event)
                 return state, search(params, state)
 
             key = ("both", len(numbers), k, exclude)
-            return self._call(key, both, state, numbers)
+            return self._call(key, both, state, numbers, *self._when(times))
         if not numbers.all():
-            state = self.observe(state, numbers, slots)
+            state = self.observe(state, numbers, slots, times)
             return state, self.top(state, k, exclude, slots)
 
-        def both_slots(params, pool, slots, numbers):
+        def both_slots(params, pool, slots, *event):
             old = states.gather(pool, slots)
-            new = self._step(params, old, numbers, masked=False)
+            new = self._step(params, old, *event, masked=False)
             return states.scatter(pool, slots, new), search(params, new)
 
         rows = self.users(state)
-        slots, numbers = _pad(slots, rows), _pad(numbers, 0)
+        slots = _pad(slots, rows)
+        event = [_pad(array, 0) for array in (numbers, *self._when(times))]
         key = ("both", len(slots), rows, k, exclude)
-        return self._call(key, both_slots, state, slots, numbers, donate=True)
+        return self._call(key, both_slots, state, slots, *event, donate=True)
 
     def take(self, state: State, slots: np.ndarray) -> State:
         """A state of the users at slots."""
@@ -153,7 +161,10 @@ class Engine:
         return self._call(key, put, state, slots, new, donate=True)
 
     def prefill(
-        self, histories: Sequence[np.ndarray], users: np.ndarray | None = None
+        self,
+        histories: Sequence[np.ndarray],
+        users: np.ndarray | None = None,
+        times: Sequence[np.ndarray] | None = None,
     ) -> State:
         """State after histories of item numbers, numpy.
 
@@ -161,11 +172,12 @@ class Engine:
             histories: One array per user.
             users: Their numbers (n,) int32, of a model with user vectors; None for
                 unknown ones.
+            times: Per history when its events were, int32, of a model that reads times.
         """
         state = states.repeat(self.begin, len(histories))
         state["seen"] = self.seen.of(histories)
         kept = (state["model"], state["hidden"])
-        for rows, *read in self._read(histories, users):
+        for rows, *read in self._read(histories, users, times):
             if users is not None or len(histories[rows[0]]):
                 for leaf, new in zip(
                     jax.tree.leaves(kept), jax.tree.leaves(tuple(read)), strict=True
@@ -179,9 +191,10 @@ class Engine:
         k: int,
         exclude: bool,
         users: np.ndarray | None = None,
+        times: Sequence[np.ndarray] | None = None,
     ) -> Iterator[tuple[list[int], Found]]:
         """Best items per history: groups of row numbers with their answers (padded)."""
-        for rows, _, hidden in self._read(histories, users):
+        for rows, _, hidden in self._read(histories, users, times):
             padding = hidden.shape[0] - len(rows)
             empty = [np.zeros(0, np.int32)] * padding
             seen = self.seen.of([histories[row] for row in rows] + empty)
@@ -189,11 +202,13 @@ class Engine:
             shown = {"hidden": hidden, "seen": seen}
             yield rows, self._call(key, self._searching(k, exclude), shown)
 
-    def _read(self, histories, users):
+    def _read(self, histories, users, times):
         """Groups of rows that share a padded length: rows, model state, hidden."""
         groups: dict[int, list[int]] = {}
-        if self.backbone.window is not None:
-            histories = [history[-self.backbone.window :] for history in histories]
+        given = (histories, *self._when(times))
+        if (window := self.backbone.window) is not None:
+            given = [[row[-window:] for row in rows] for rows in given]
+        histories = given[0]
         for row, history in enumerate(histories):
             # Whose an empty history is, `begin` does not say.
             known = len(history) if users is None else max(len(history), 1)
@@ -209,30 +224,38 @@ class Engine:
                     begin = states.repeat(self.begin, _at_least(len(rows), USERS))
                     yield rows, begin["model"], begin["hidden"]
                 else:
-                    given = [histories[row] for row in rows]
-                    yield rows, *self._read_group(given, users[rows], length)
+                    some = [[array[row] for row in rows] for array in given]
+                    yield rows, *self._read_group(some, users[rows], length)
 
     def _most(self, positions: int) -> int:
         """How many users' histories are read, and their answers searched, at once."""
         weight = max(positions, self.like["seen"].nbytes // 1024, 1)
         return max(n for n in USERS if n == 1 or n * weight <= _WEIGHT)
 
-    def _read_group(self, histories, numbers, length):
-        users, width = _at_least(len(histories), USERS), self.backbone.lengths[-1]
-        ids = np.zeros((users, length), np.int32)
+    def _read_group(self, given, numbers, length):
+        """Histories, and times if the model reads them, of users with these numbers."""
+        users, width = _at_least(len(numbers), USERS), self.backbone.lengths[-1]
+        padded = np.zeros((len(given), users, length), np.int32)
         whose = ()
         if self.backbone.users:
             whose = (np.pad(numbers, (0, users - len(numbers))),)
-        for row, history in zip(ids, histories, strict=False):
-            row[length - len(history) :] = history
-        first, rest = ids[:, :width], ids[:, width:]
-        key = ("prefill", users, first.shape[1])
-        state, hidden = self.programs.call(key, self.backbone.prefill, first, *whose)
-        for i in range(0, rest.shape[1], width):
-            part = np.ascontiguousarray(rest[:, i : i + width])
+        for array, rows in zip(padded, given, strict=True):
+            for row, values in zip(array, rows, strict=False):
+                row[length - len(values) :] = values
+        ids, *times = padded[:, :, :width]
+        key = ("prefill", users, ids.shape[1])
+        state, hidden = self.programs.call(
+            key, self.backbone.prefill, ids, *whose, *times
+        )
+        for i in range(width, length, width):
+            parts = np.ascontiguousarray(padded[:, :, i : i + width])
             key = ("extend", users)
-            state, hidden = self.programs.call(key, self.backbone.extend, state, part)
+            state, hidden = self.programs.call(key, self.backbone.extend, state, *parts)
         return state, hidden
+
+    def _when(self, times):
+        """The times, for a model that reads them."""
+        return (times,) if self.backbone.times else ()
 
     def _padded_length(self, length: int) -> int:
         longest = self.backbone.lengths[-1]
@@ -240,16 +263,16 @@ class Engine:
             return -(-length // longest) * longest
         return _at_least(length, (0, *self.backbone.lengths))
 
-    def _step(self, params, state, numbers, masked=True):
-        model, hidden = self.backbone.step(params, state["model"], numbers)
+    def _step(self, params, state, numbers, *times, masked=True):
+        model, hidden = self.backbone.step(params, state["model"], numbers, *times)
         new = {"model": model, "hidden": hidden}
         if masked and len(numbers) > 1:  # One unknown item alone never comes this far.
             old = {name: state[name] for name in new}
             new = states.keep_unless(numbers != 0, new, old)
         return {**new, "seen": self.seen.add(state["seen"], numbers)}
 
-    def _step_slots(self, params, pool, slots, numbers):
-        new = self._step(params, states.gather(pool, slots), numbers, masked=False)
+    def _step_slots(self, params, pool, slots, *event):
+        new = self._step(params, states.gather(pool, slots), *event, masked=False)
         return states.scatter(pool, slots, new)
 
     def _searching(self, k: int, exclude: bool) -> Callable[..., Found]:

@@ -15,7 +15,9 @@ which `p` are the arrays under params/ as nested dicts (see `jaxrec.core.export`
     top_K_exclude(p, hidden, ids (b, n))          without those listed, 0 for none
 
 * of a model with user vectors also users (b,), their numbers, 0 for an unknown one. Raw
-ids of the users are then in the file too.
+ids of the users are then in the file too. Of a model that reads when events were, all
+that take ids of events also take, last, times of the same shape, int32, seconds modulo
+2^32.
 """
 
 import os
@@ -77,6 +79,7 @@ def save(
         "ks": sizes,
         "window": backbone.window,
         "users": backbone.users,
+        "times": backbone.times,
     }
     export.save(path, programs, arrays, about)
 
@@ -116,18 +119,19 @@ def load(
         params=jax.tree.map(jnp.asarray, export.nested(read.arrays, "params")),
         begin=jax.tree.map(np.asarray, call["start"]()),
         step=call["step"],
-        prefill=lambda params, ids, *users: call[f"prefill_{ids.shape[1]}"](
-            params, ids, *users
+        prefill=lambda params, ids, *others: call[f"prefill_{ids.shape[1]}"](
+            params, ids, *others
         ),
         extend=call["extend"],
-        encode=lambda params, ids, *users: call[f"encode_{ids.shape[1]}"](
-            params, ids, *users
+        encode=lambda params, ids, *others: call[f"encode_{ids.shape[1]}"](
+            params, ids, *others
         ),
         search=search,
         lengths=tuple(about["lengths"]),
         ks=tuple(about["ks"]),
         window=about.get("window"),  # None in files of before there were windows
         users=about.get("users", 0),  # likewise of before there were users
+        times=about.get("times", False),
     )
     ids = ItemIds(read.arrays["ids/item_ids"], read.arrays.get("ids/titles"))
     users = None
@@ -150,18 +154,20 @@ def _model(backbone: Backbone, platforms: Sequence[str]) -> list[Program]:
     def ids(*shape):
         return jax.ShapeDtypeStruct(shape, jnp.int32)
 
+    def events(*shape):
+        return (ids(*shape), ids(*shape)) if backbone.times else (ids(*shape),)
+
     begin, longest = backbone.begin, backbone.lengths[-1]
+    more = (params, state, *events(users, longest))
     programs = [
         Program("start", lambda: jax.tree.map(jnp.asarray, begin), (), platforms),
-        Program("step", backbone.step, (params, state, ids(users)), platforms),
-        Program(
-            "extend", backbone.extend, (params, state, ids(users, longest)), platforms
-        ),
+        Program("step", backbone.step, (params, state, *events(users)), platforms),
+        Program("extend", backbone.extend, more, platforms),
     ]
     for length in backbone.lengths:
-        given = (params, ids(users, length))
-        if backbone.users:
-            given = (*given, ids(users))
+        own, *times = events(users, length)
+        whose = (ids(users),) if backbone.users else ()
+        given = (params, own, *whose, *times)
         programs.append(
             Program(f"prefill_{length}", backbone.prefill, given, platforms)
         )
@@ -204,7 +210,8 @@ def _searches(
 def _hidden(backbone: Backbone, users) -> jax.ShapeDtypeStruct:
     """Shape of the outputs of `users` users."""
     ids = jax.ShapeDtypeStruct((1,), jnp.int32)
-    _, one = jax.eval_shape(backbone.step, backbone.params, backbone.begin, ids)
+    event = (ids, ids) if backbone.times else (ids,)
+    _, one = jax.eval_shape(backbone.step, backbone.params, backbone.begin, *event)
     return jax.ShapeDtypeStruct((users, *one.shape[1:]), one.dtype)
 
 

@@ -8,7 +8,10 @@
     rec.top(state, k=10)
 
 Both ways give the same answer. Of a model with user vectors both take whose they are,
-`rec.recommend([["42", "7"]], users=["u1"])` and `rec.start(users=["u1"])`. A history
+`rec.recommend([["42", "7"]], users=["u1"])` and `rec.start(users=["u1"])`. Of a model
+with times both take, and want, when events were, `rec.recommend([["42", "7"]],
+times=[[1700000000, 1700003600]])` and `rec.observe(state, "42", times=1700000000)`; the
+last one also is the time of the answer. A history
 has no longest length: a recurrent model takes in all of it, however long, and a model
 with a window looks at what its window holds.
 
@@ -22,13 +25,19 @@ from collections.abc import Iterable, Mapping, Sequence
 import jax
 import numpy as np
 
+from jaxrec.data.times import seconds
 from jaxrec.retrieval.topk import check_k
 from jaxrec.serve import state as states
 from jaxrec.serve.backbone import Backbone
 from jaxrec.serve.engine import USERS, Engine, unpack
 from jaxrec.serve.ids import ItemIds, UserIds, raw_id
 from jaxrec.serve.recommendation import Recommendation
-from jaxrec.serve.requests import read_histories, read_users
+from jaxrec.serve.requests import (
+    check_asked,
+    read_histories,
+    read_users,
+    whole_seconds,
+)
 from jaxrec.serve.seen import BitSet, Ring
 from jaxrec.serve.state import State
 
@@ -99,6 +108,11 @@ class Recommender:
         return len(self.ids)
 
     @property
+    def times(self) -> bool:
+        """Whether the model wants to know when events were."""
+        return self._engine.backbone.times
+
+    @property
     def compiled(self) -> int:
         """How many programs were compiled so far."""
         return self._engine.programs.compiled
@@ -110,6 +124,7 @@ class Recommender:
         exclude_seen: bool = True,
         *,
         users: Sequence[RawId | None] | None = None,
+        times: Sequence[Iterable[int]] | None = None,
     ) -> list[Recommendation]:
         """Recommends to users with whole histories.
 
@@ -121,20 +136,23 @@ class Recommender:
                 `seen_capacity`, those of its last so many events.
             users: Per history the raw id of its user, for a model with user vectors;
                 None, here or for one of them, is a user whom nobody knows.
+            times: Per history when its events were, in whole seconds as in the data of
+                the run, for a model with times.
 
         Returns:
             One answer per user.
 
         Raises:
             ValueError: k is out of range, `histories` is no list of lists of ids, or
-                `users` no list of as many ids, or not for this model.
+                `users` no list of as many ids, or not for this model; `times` are
+                missing, not for this model, or do not fit the histories.
         """
         size = self._size(k)
-        numbers, unknown = self._read(histories)
+        numbers, unknown, when = self._read(histories, times)
         whose, strangers = self._whose(users, len(numbers))
         answers: dict[int, Recommendation] = {}
         for rows, found in self._engine.recommend(
-            numbers, size, bool(exclude_seen), whose
+            numbers, size, bool(exclude_seen), whose, when
         ):
             told = [unknown[row] for row in rows]
             told_users = [strangers[row] for row in rows]
@@ -159,26 +177,29 @@ class Recommender:
         if users is None:
             return states.repeat(self._engine.begin, batch or 1)
         whose, _ = self._whose(users, batch)
-        return self._engine.prefill([np.zeros(0, np.int32)] * len(whose), whose)
+        nothing = [np.zeros(0, np.int32)] * len(whose)
+        return self._engine.prefill(nothing, whose, nothing)
 
     def prefill(
         self,
         histories: Sequence[Iterable[RawId]],
         *,
         users: Sequence[RawId | None] | None = None,
+        times: Sequence[Iterable[int]] | None = None,
     ) -> State:
         """The state after whole histories: as `observe` on each event in turn.
 
         Args:
             histories: As for `recommend`.
             users: As for `recommend`.
+            times: As for `recommend`.
 
         Returns:
             A state with one row per history, as numpy arrays.
         """
-        numbers, _ = self._read(histories)
+        numbers, _, when = self._read(histories, times)
         whose, _ = self._whose(users, len(numbers))
-        return self._engine.prefill(numbers, whose)
+        return self._engine.prefill(numbers, whose, when)
 
     def observe(
         self,
@@ -186,6 +207,7 @@ class Recommender:
         items: RawId | Sequence[RawId],
         *,
         slots: Sequence[int] | None = None,
+        times: int | Sequence[int] | None = None,
     ) -> State:
         """Takes in one event per user. Costs the same after any number of events.
 
@@ -196,17 +218,21 @@ class Recommender:
             slots: Rows of `state` that the items belong to, if they are not one per
                 row. `state` is then a pool that is written into and may not be used
                 again: go on with the returned one.
+            times: When the events are, in whole seconds, for a model with times: one
+                per item, and alone where the item is. Nobody's events may be 68 years
+                apart.
 
         Returns:
             The new state.
 
         Raises:
-            ValueError: A state of another model or number of users, or no ids.
+            ValueError: A state of another model or number of users, or no ids; times
+                that are missing, not for this model, or no integers.
         """
-        found, _, slots = self._events(state, items, slots)
+        found, _, slots, when = self._events(state, items, slots, times)
         if not any(found):
             return state
-        return self._engine.observe(state, np.array(found, np.int32), slots)
+        return self._engine.observe(state, np.array(found, np.int32), slots, when)
 
     def top(
         self,
@@ -242,6 +268,7 @@ class Recommender:
         exclude_seen: bool = True,
         *,
         slots: Sequence[int] | None = None,
+        times: int | Sequence[int] | None = None,
     ) -> tuple[State, list[Recommendation]]:
         """`observe` and then `top` in one program, for the request path.
 
@@ -251,16 +278,17 @@ class Recommender:
             k: As for `top`.
             exclude_seen: As for `top`.
             slots: As for `observe`; only these rows are answered for.
+            times: As for `observe`.
 
         Returns:
             The new state, and one answer per item, which also reports unknown ids.
         """
         size, exclude = self._size(k), bool(exclude_seen)
-        found, told, slots = self._events(state, items, slots)
+        found, told, slots, when = self._events(state, items, slots, times)
         if any(found):
             numbers = np.array(found, np.int32)
             state, best = self._engine.observe_and_top(
-                state, numbers, size, exclude, slots
+                state, numbers, size, exclude, slots, when
             )
         else:
             best = self._engine.top(state, size, exclude, slots)
@@ -323,21 +351,28 @@ class Recommender:
         item = self.ids.raw([1])[0]
         lengths = self._engine.backbone.lengths
         histories = [[item] * length for length in (*lengths, lengths[-1] + 1)]
+
+        def now(times):  # Any time will do.
+            return {"times": times} if self.times else {}
+
         for count in users:
-            state = self.observe(self.start(count), [item] * count)
+            items, when = [item] * count, now([0] * count)
+            state = self.observe(self.start(count), items, **when)
             for size in sizes:
-                self.observe_and_top(state, [item] * count, size, exclude_seen)
+                self.observe_and_top(state, items, size, exclude_seen, **when)
                 for history in [[], *histories]:
-                    self.recommend([history] * count, size, exclude_seen)
+                    when_whole = now([[0] * len(history)] * count)
+                    self.recommend([history] * count, size, exclude_seen, **when_whole)
         for rows in pools:
             pool = self.start(rows)
             for count in [count for count in (*USERS, rows) if count <= rows]:
                 slots, items = range(count), [item] * count
-                pool = self.observe(pool, items, slots=slots)
+                chosen = {"slots": slots, **now([0] * count)}
+                pool = self.observe(pool, items, **chosen)
                 for size in sizes:
                     self.top(pool, size, exclude_seen, slots=slots)
                     pool, _ = self.observe_and_top(
-                        pool, items, size, exclude_seen, slots=slots
+                        pool, items, size, exclude_seen, **chosen
                     )
         return self.compiled - before
 
@@ -355,10 +390,12 @@ class Recommender:
             raise ValueError(f"k must be at most {sizes[-1]} in this file, got {k}")
         return next(size for size in sizes if size >= k)
 
-    def _read(self, histories) -> tuple[list[np.ndarray], list[tuple[str, ...]]]:
-        numbers, unknown = read_histories(self.ids, histories)
+    def _read(self, histories, times):
+        """Numbers, unknown ids and, of a model with times, times of histories."""
+        check_asked(times, self.times)
+        numbers, unknown, when = read_histories(self.ids, histories, times)
         self._count([raw for missing in unknown for raw in missing])
-        return numbers, unknown
+        return numbers, unknown, when
 
     def _whose(self, users, count: int | None) -> tuple[np.ndarray | None, list[str]]:
         """Numbers of users, None if none are named; of each its id if it is unknown."""
@@ -368,14 +405,16 @@ class Recommender:
         self._count([raw for raw in unknown if raw], "user")
         return numbers, unknown
 
-    def _events(self, state, items, slots):
-        """Numbers and unknown ids of new events per user, and checked slots."""
+    def _events(self, state, items, slots, times):
+        """Numbers and unknown ids of new events per user, checked slots, and times."""
         users = self._engine.users(state)
+        check_asked(times, self.times)
         if slots is not None:
             slots = states.slots_of(slots, users)
             users = len(slots)
         if isinstance(items, str | int | np.integer):
             items = [items]
+            times = [times] if isinstance(times, int | np.integer) else times
         elif not isinstance(items, Sequence | np.ndarray) or isinstance(items, bytes):
             raise ValueError(f"items: want one item id per user, got {items!r}")
         if len(items) != users:
@@ -389,7 +428,8 @@ class Recommender:
                 if not number:
                     told[user] = (raw_id(items[user]),)
             self._count([raw for raws in told for raw in raws])
-        return found, told, slots
+        when = None if times is None else seconds(whole_seconds(times, users))
+        return found, told, slots, when
 
     def _count(self, unknown: list[str], kind: str = "item") -> None:
         if unknown and self._raises:

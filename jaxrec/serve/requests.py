@@ -1,42 +1,48 @@
-"""What a request names, in numbers: histories of raw item ids, and raw user ids."""
+"""What a request names, in numbers: histories of raw item ids, users, and times."""
 
 from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
+from jaxrec.data.times import LONGEST, seconds
 from jaxrec.serve.ids import ItemIds, UserIds
 
 
 def read_histories(
-    ids: ItemIds, histories: Any
-) -> tuple[list[np.ndarray], list[tuple[str, ...]]]:
-    """The known numbers of each history, and its unknown raw ids.
+    ids: ItemIds, histories: Any, times: Any = None
+) -> tuple[list[np.ndarray], list[tuple[str, ...]], list[np.ndarray] | None]:
+    """The known numbers of each history, its unknown raw ids, and the former's times.
 
     Args:
         ids: The map of the items.
         histories: Per user the raw item ids, oldest first.
+        times: Per user one time per item id, in whole seconds, or None. They come back
+            as `jaxrec.data.times.seconds` of the known items.
 
     Raises:
-        ValueError: `histories` is no list of lists of ids, or is empty.
+        ValueError: `histories` is no list of lists of ids, or is empty; `times` have
+            not its form, are no integers, or more than 68 years apart.
     """
     if not _is_list(histories):
         raise ValueError(
             f"histories: want one list of item ids per user, got {histories!r}"
         )
-    numbers, unknown = [], []
+    numbers, unknown, lists = [], [], []
     for user, history in enumerate(histories):
         if not _is_list(history):
             raise ValueError(
                 f"histories[{user}]: want a list of item ids, got {history!r}; "
                 "for one user write [history]"
             )
+        if times is not None:
+            lists.append(history := list(history))
         known, missing = ids.numbers(history)
         numbers.append(known)
         unknown.append(tuple(missing))
     if not numbers:
         raise ValueError("histories: want at least one user, got none")
-    return numbers, unknown
+    return numbers, unknown, None if times is None else _read_times(ids, lists, times)
 
 
 def read_users(
@@ -61,6 +67,50 @@ def read_users(
         wanted = "one or more" if count is None else count
         raise ValueError(f"users: want {wanted} ids, got {len(numbers)}")
     return numbers, unknown
+
+
+def _read_times(ids, histories, times) -> list[np.ndarray]:
+    if not _is_list(times) or len(times := list(times)) != len(histories):
+        raise ValueError(
+            f"times: want {len(histories)} lists of seconds, got {times!r}"
+        )
+    found = []
+    for user, (history, given) in enumerate(zip(histories, times, strict=True)):
+        what = f"times[{user}]"
+        array = whole_seconds(given, len(history), what)
+        if len(array) and array.max() - array.min() > LONGEST:
+            raise ValueError(
+                f"{what}: more than {LONGEST} seconds (68 years) between events; times "
+                "must be in seconds"
+            )
+        known = np.array([ids.number(raw) > 0 for raw in history], bool)
+        found.append(seconds(array[known]))
+    return found
+
+
+def whole_seconds(times: Any, count: int, what: str = "times") -> np.ndarray:
+    """So many times (count,) int64.
+
+    Raises:
+        ValueError: `times` is no list of so many integers.
+    """
+    array = np.array(list(times) if _is_list(times) else None)
+    if array.shape != (count,) or count and array.dtype.kind not in "iu":
+        raise ValueError(
+            f"{what}: want {count} whole seconds, one per item id, got {times!r}"
+        )
+    return array.astype(np.int64)
+
+
+def check_asked(times: Any, wanted: bool) -> None:
+    """Raises ValueError for times that are missing, or that the model does not read."""
+    if wanted and times is None:
+        raise ValueError(
+            "times: this model was trained with times and wants to know when events "
+            "were: give seconds, as in the data it was trained on, one per item id"
+        )
+    if not wanted and times is not None:
+        raise ValueError("times: this model reads no times; leave them out")
 
 
 def _is_list(value: Any) -> bool:

@@ -13,8 +13,12 @@ from jaxrec.data.identity import as_integers
 _NEAR = 3
 
 
-def user_history(workdir: str | os.PathLike[str], user: str) -> list[str]:
-    """The raw item ids of a user, oldest first, from the data of a run.
+def user_history(
+    workdir: str | os.PathLike[str], user: str
+) -> tuple[list[str], list[int] | None]:
+    """The raw item ids of a user, oldest first, and their times, if the data have them.
+
+    They are those of the data of a run.
 
     Raises:
         ValueError: The run has no such user (the nearest ids are named).
@@ -34,7 +38,11 @@ def user_history(workdir: str | os.PathLike[str], user: str) -> list[str]:
     found = np.flatnonzero(sequences.user_ids == user)
     if not len(found):
         raise ValueError(f"user {user!r}: the data of the run no longer have this user")
-    return sequences.item_ids[sequences.history(found[0])].tolist()
+    times = sequences.times
+    if times is not None:
+        begin, end = sequences.offsets[found[0] : found[0] + 2]
+        times = times[begin:end].tolist()
+    return sequences.item_ids[sequences.history(found[0])].tolist(), times
 
 
 def nearest_ids(wanted: str, ids: np.ndarray) -> list[str]:

@@ -69,7 +69,6 @@ class _Study:
     def __init__(self, config, path, split: Split, mesh, cells: Sequence[plan.Cell]):
         self.config, self.path, self.split, self.mesh = config, path, split, mesh
         self.cells = cells
-        self.fingerprint = workflow.fingerprint(split)
         self.floors = baselines(config["run"], split, "test")
         for cell in cells:  # What is impossible is said before anything is trained.
             self._task(cell.mode, cell.run_config(cell.candidates[0], cell.seeds[0]))
@@ -102,6 +101,9 @@ class _Study:
     def _task(self, mode, config):
         return plan.TASKS[mode](config, self.split, self.mesh)
 
+    def _fingerprint(self, config):
+        return workflow.fingerprint(self.split, bool(config["model"].get("times")))
+
     def _cost(self, cell):
         """Training steps of a cell, those of its search counted whole."""
         runs = len(cell.seeds)
@@ -115,7 +117,7 @@ class _Study:
         about = {
             "run": cell.config,
             "candidates": list(cell.candidates),
-            "data_fingerprint": self.fingerprint,
+            "data_fingerprint": self._fingerprint(cell.config),
         }
         if len(cell.candidates) > 1:
             names = ("halving", "grace", "reduction", "search_seeds")
@@ -155,7 +157,8 @@ class _Study:
             checkpoints.close()
         (path / CONFIG_FILE).write_text(to_json(config))
         numbers = group.lead.batches.user_numbers
-        workflow.save_ids(self.split.sequences, path, self.fingerprint, numbers)
+        found = self._fingerprint(config)
+        workflow.save_ids(self.split.sequences, path, found, numbers)
         write_environment(path)
         ranks: dict[str, Ranks] = {
             part: group.lead.rank(params, part) for part in ("valid", "test")

@@ -11,7 +11,7 @@ from typing import Any
 import jax
 
 from jaxrec.data.batches import Batches
-from jaxrec.models import mask_token_of
+from jaxrec.models import mask_token_of, times_of
 from jaxrec.tasks.ranking import RankingTask
 from jaxrec.tasks.workflow import run_task
 
@@ -59,6 +59,7 @@ class NextItem(RankingTask):
             bos_target=batch["bos_target"],
             windows=batch["windows"],
             draws=self.needs_draws,
+            times=times_of(self.cfg),
             **self.sharing,
         )
 

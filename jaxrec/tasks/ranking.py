@@ -34,6 +34,7 @@ from jaxrec.models import (
     frozen_of,
     loss_sizes_of,
     model_module,
+    times_of,
     users_of,
     window_of,
 )
@@ -144,8 +145,7 @@ class RankingTask(abc.ABC):
 
     def encoded(self, params, batch, keys, **options) -> jax.Array:
         """What the model makes of the tokens of a batch, see `jaxrec.models`."""
-        if "users" in batch:
-            options["users"] = batch["users"]
+        options |= {name: batch[name] for name in ("users", "times") if name in batch}
         tokens, segments = batch["tokens"], batch["segments"]
         return self.model.encode(
             params, self.cfg, tokens, segments=segments, keys=keys, **options
@@ -252,19 +252,21 @@ class RankingTask(abc.ABC):
 
         on_cpu = self.mesh.devices.flat[0].platform == "cpu"
 
-        has_users = users_of(self.cfg) > 0
+        has_users, times = users_of(self.cfg) > 0, times_of(self.cfg)
+        names = ("users",) * has_users + ("times",) * times
 
-        def last_hidden(params, ids, *users):
-            def of(rows, *users):
-                whose = {"users": users[0]} if users else {}
-                return self.model.prefill(params, self.cfg, rows, **whose)[1]
+        def last_hidden(params, ids, *others):
+            def of(rows, *others):
+                given = dict(zip(names, others, strict=True))
+                return self.model.prefill(params, self.cfg, rows, **given)[1]
 
             blocks = blocks_for(*ids.shape, CACHED_POSITIONS) if on_cpu else 1
-            return map_blocks(of, blocks, ids, *users)
+            return map_blocks(of, blocks, ids, *others)
 
         return {
             "hidden_fn": jax.jit(last_hidden),
             "users": self.batches.user_numbers if has_users else None,
+            "times": times,
             "table_fn": lambda params: self.model.head(params, self.cfg),
             "window": self.window,
             "batch": self.config["eval"]["batch"],

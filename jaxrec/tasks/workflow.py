@@ -99,7 +99,7 @@ def _claim(
     """
     if jax.process_count() > 1 and jax.process_index() > 0:
         return
-    found = fingerprint(split)
+    found = fingerprint(split, config["model"].get("times", False))
     if any(path.glob("checkpoints/*/[0-9]*")):
         _check_steps(path, config["train"]["steps"], config["optim"]["schedule"])
         check_same_run(config, path, MAY_DIFFER)
@@ -142,10 +142,11 @@ def _check_steps(path: Path, steps: int, schedule: str) -> None:
         )
 
 
-def fingerprint(split: Split) -> str:
-    """A checksum of everything that training and serving take from the data."""
+def fingerprint(split: Split, times: bool = False) -> str:
+    """A checksum of all that training, with or without times, takes from the data."""
     sequences, total = split.sequences, 0
-    for array in (sequences.values, sequences.offsets, split.train_end):
+    arrays = (sequences.values, sequences.offsets, split.train_end)
+    for array in (*arrays, sequences.times) if times else arrays:
         total = zlib.crc32(np.ascontiguousarray(array), total)
     for ids in (sequences.user_ids, sequences.item_ids):
         total = zlib.crc32("\0".join(ids.tolist()).encode(), total)

@@ -9,8 +9,11 @@ import numpy as np
 _STEP = 1e-6
 
 
-def outputs(params, ids, *, length, heads, qk, v):
-    """Outputs (t, D) of a sequence of ids (t,); widths `qk` and `v` are per head."""
+def outputs(params, ids, times=None, *, length, heads, qk, v):
+    """Outputs (t, D) of a sequence of ids (t,); widths `qk` and `v` are per head.
+
+    Times (t + 1,) are those of the events and of the one after them.
+    """
     tables, t = params["embedding"], len(ids)
     dim = tables["table"].shape[1]
     x = np.stack([tables["table"][i] * dim**0.5 for i in ids])
@@ -28,26 +31,31 @@ def outputs(params, ids, *, length, heads, qk, v):
             for i in range(t):
                 past = np.arange(i + 1)
                 seen = keys[past, of_qk] @ queries[i, of_qk]
-                weights = silu(seen + block["relative_bias"][i - past]) / length
+                bias = block["relative_bias"][i - past]
+                if times is not None:
+                    passed = np.maximum(np.abs(times[i + 1] - times[past]), 1)
+                    bucket = np.clip(np.floor(np.log(passed) / 0.301), 0, 128)
+                    bias = bias + block["time_bias"][bucket.astype(int)]
+                weights = silu(seen + bias) / length
                 summed[i, of_v] = weights @ values[past, of_v]
         gated = gates * np.stack([norm(row) for row in summed])
         x = x + gated @ block["out"]["kernel"] + block["out"]["bias"]
     return np.stack([row / max(np.sqrt(row @ row), 1e-6) for row in x])
 
 
-def scores(params, ids, *, temperature, **sizes):
+def scores(params, ids, times=None, *, temperature, **sizes):
     """Scores (t, items + 1): cosines over the temperature."""
     table = [
         row / max(np.sqrt(row @ row), 1e-6) for row in params["embedding"]["table"]
     ]
-    return outputs(params, ids, **sizes) @ np.stack(table).T / temperature
+    return outputs(params, ids, times, **sizes) @ np.stack(table).T / temperature
 
 
-def loss(params, sequences, labels, **sizes):
+def loss(params, sequences, labels, times=None, **sizes):
     """Sum over sequences and positions of -log softmax(scores)[label]."""
-    total = 0.0
-    for ids, wanted in zip(sequences, labels, strict=True):
-        for row, label in zip(scores(params, ids, **sizes), wanted, strict=True):
+    total, times = 0.0, times or [None] * len(sequences)
+    for ids, wanted, when in zip(sequences, labels, times, strict=True):
+        for row, label in zip(scores(params, ids, when, **sizes), wanted, strict=True):
             top = row.max()
             total += top + np.log(np.exp(row - top).sum()) - row[label]
     return total

@@ -26,7 +26,7 @@ def draw():
     return [rng.normal(size=shape).astype(np.float32) for shape in shapes]
 
 
-def restated(q, k, v, relative, segments=None):
+def restated(q, k, v, relative, table=None, segments=None, times=None):
     """One pair of slots after the other, float64."""
     q, k, v, relative = (np.float64(a) for a in (q, k, v, relative))
     y = np.zeros((B, T, H, F))
@@ -34,23 +34,40 @@ def restated(q, k, v, relative, segments=None):
         for j in range(i + 1):
             if segments is None or segments[b, i] == segments[b, j]:
                 score = q[b, i, h] @ k[b, j, h] + relative[i - j]
+                if times is not None:
+                    passed = max(abs(times[b, i, 1] - times[b, j, 0]), 1)
+                    score += table[int(np.log(passed) / 0.301)]
                 y[b, i, h] += score / (1 + np.exp(-score)) / N * v[b, j, h]
     return y
 
 
-@pytest.mark.parametrize("segments", [None, SEGMENTS], ids=["whole", "packed"])
-def test_parts_equal_the_equation_and_the_whole(segments):
-    arrays = draw()
+@pytest.mark.parametrize(
+    ("segments", "timed"),
+    [(None, False), (SEGMENTS, False), (SEGMENTS, True)],
+    ids=["whole", "packed", "timed"],
+)
+def test_parts_equal_the_equation_and_the_whole(segments, timed):
+    rng = np.random.default_rng(1)
+    arrays = [*draw(), rng.normal(size=40).astype(np.float32)]
+    times = rng.integers(0, 90_000, (B, T, 2), dtype=np.int32) if timed else None
 
     def gradients(part):
         def total(*arrays):
-            y = causal_pointwise(*arrays, length=N, segments=segments, part=part)
+            *arrays, table = arrays
+            y = causal_pointwise(
+                *arrays,
+                length=N,
+                segments=segments,
+                timed=(table, times) if timed else None,
+                part=part,
+            )
             return jnp.sin(3 * y).sum(), y
 
-        return numpy_jit(jax.grad(total, (0, 1, 2, 3), has_aux=True))(*arrays)
+        return numpy_jit(jax.grad(total, (0, 1, 2, 3, 4), has_aux=True))(*arrays)
 
     grads, y = gradients(4)
-    wanted = restated(*arrays, segments)
+    assert np.abs(grads[4]).max() > 0.1 or not timed
+    wanted = restated(*arrays, segments, times)
     assert np.abs(wanted).max() > 0.5
     np.testing.assert_allclose(y, wanted, rtol=0, atol=1e-6)
     for got, whole in zip(grads, gradients(T)[0], strict=True):

@@ -1,3 +1,5 @@
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -5,6 +7,7 @@ import pytest
 from ranking_worlds import plain_rank, random_lists, split_of
 
 from jaxrec.eval.ranking import rank_cases, score_ranks, target_ranks
+from jaxrec.eval.sampled import sampled_ranks
 
 TIES = ("optimistic", "expected", "pessimistic")
 
@@ -248,6 +251,26 @@ def test_users_of_the_cases_go_to_the_model():
     result = rank_cases(parameters(), SPLIT, "test", last_of, table_fn, **options)
     expected = expected_ranks("test", "window", ties="expected")
     np.testing.assert_array_equal(result.rank, expected)
+
+
+def test_times_of_the_items_go_to_the_model():
+    """The time of an event tells its item."""
+    sequences = dataclasses.replace(
+        SPLIT.sequences, times=7 + np.int64(SPLIT.sequences.values) * (2**32 + 5)
+    )
+    split = dataclasses.replace(SPLIT, sequences=sequences)
+    whose = np.arange(len(LISTS), dtype=np.int32)
+
+    def times_of(params, ids, users, times):
+        assert users.shape == ids.shape[:1] and times.dtype == np.int32
+        np.testing.assert_array_equal(times, np.where(ids > 0, 7 + 5 * ids, 0))
+        return hidden_fn(params, ids)
+
+    options = dict(window=WINDOW, batch=16, ties="expected", users=whose, times=True)
+    ranked = rank_cases(parameters(), split, "test", times_of, table_fn, **options)
+    expected = expected_ranks("test", "window", ties="expected")
+    np.testing.assert_array_equal(ranked.rank, expected)
+    sampled_ranks(parameters(), split, "test", times_of, table_fn, **options)
 
 
 def test_the_protocols_differ_on_these_cases():

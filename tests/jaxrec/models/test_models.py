@@ -90,6 +90,8 @@ def test_a_run_gives_positions_and_shards():
         (run_config("sar", users=3), r"model\.users: want true or false, got 3; .*0"),
         (run_config("sar", users=True), r"model\.users: true, but no users are known"),
         (run_config("hstu", users=True), r"model\.users: unknown key"),
+        (run_config("sar", times=True), r"model\.times: unknown key"),
+        (run_config("hstu", times=1), r"model\.times"),
     ],
 )
 def test_what_other_sections_decide_is_no_setting(config, message):

@@ -24,8 +24,15 @@ def workdir(tmp_path):
 
 
 def test_history_in_order_of_time(workdir):
-    assert user_history(workdir, "ann") == ["i3", "i1", "i2"]
-    assert user_history(workdir, "bob") == ["i2"]
+    assert user_history(workdir, "ann") == (["i3", "i1", "i2"], [4, 5, 6])
+    assert user_history(workdir, "bob") == (["i2"], [1])
+
+
+def test_history_without_times(workdir):
+    text = (workdir / "events.csv").read_text().splitlines()
+    lines = [line.rpartition(",")[0] for line in text]
+    (workdir / "events.csv").write_text("\n".join(lines) + "\n")
+    assert user_history(workdir, "ann") == (["i1", "i3", "i2"], None)
 
 
 def test_unknown_user(workdir):
