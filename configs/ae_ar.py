@@ -128,7 +128,7 @@ def get_config(argument: str = "synthetic") -> ConfigDict:
                     "train": {"steps": ar_steps},
                 },
             },
-            "arms": _arms(chosen["dropout"]),
+            "arms": _arms(chosen["dropout"], times=argument == "ml100k"),
             "published": {
                 f"{arm}-{mode}": {"recall@10": recall, "ndcg@10": ndcg}
                 for arm, both in _PUBLISHED.get(argument, {}).items()
@@ -185,7 +185,7 @@ def _run(argument, chosen):
     }
 
 
-def _arms(dropout):
+def _arms(dropout, times):
     rates = {"dropout": dropout, "dropout_attention": dropout}
     encoder = {"dim": 64, "blocks": 2, "heads": 2}
     return {
@@ -224,6 +224,7 @@ def _arms(dropout):
                 "dim_v": 32,
                 "dropout": dropout,
                 "dropout_block": dropout,
+                "times": times,
             },
             "loss": {"name": "uniform_negatives", "samples": 128, "mask_hits": True},
         },
