@@ -7,22 +7,13 @@ a run that resumes or in a process that a test starts, is kept for the length of
 session, by each worker of pytest-xdist for itself and for the processes that it starts.
 """
 
-import importlib.metadata
 import os
 import shutil
 import tempfile
 
-QUICK = "--xla_backend_optimization_level=0"
-if importlib.metadata.version("jaxlib").startswith("0.10."):
-    QUICK += " --xla_cpu_use_fusion_emitters=false"  # An unknown flag ends the process.
+from tests.xla_flags import flags
 
-os.environ["XLA_FLAGS"] = " ".join(
-    [
-        os.environ.get("XLA_FLAGS", ""),
-        "--xla_force_host_platform_device_count=8",
-        QUICK,
-    ]
-)
+os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flags(devices=8)}"
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 _COMPILED = tempfile.mkdtemp(prefix="jaxrec-compiled-")

@@ -8,6 +8,8 @@ import sys
 
 import pytest
 
+from tests.xla_flags import flags
+
 # Children are started by a fork server that has imported everything, so that one costs
 # tenths of a second and many kills fit into a test.
 KILLS = '''
@@ -156,7 +158,7 @@ def start(script, *arguments, devices=1):
     """Starts a script in a new process with that many devices."""
     environment = os.environ | {
         "JAX_PLATFORMS": "cpu",
-        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+        "XLA_FLAGS": flags(devices),
     }
     return subprocess.Popen(
         [sys.executable, script, *map(str, arguments)],

@@ -16,6 +16,7 @@ from jaxrec.core.checkpoint import Checkpoints
 from jaxrec.core.metrics import read_metrics
 from jaxrec.core.optim import make_optimiser
 from jaxrec.core.train import NonFiniteLossError, Stopped
+from tests.xla_flags import flags
 
 
 def record(workdir):
@@ -121,7 +122,7 @@ def test_kill_at_any_moment(tmp_path, whole):
         process = subprocess.Popen(
             [sys.executable, str(program), str(tmp_path)],
             stderr=subprocess.DEVNULL,
-            env={**os.environ, "XLA_FLAGS": "", "JAX_PLATFORMS": "cpu"},
+            env={**os.environ, "XLA_FLAGS": flags(devices=1), "JAX_PLATFORMS": "cpu"},
         )
         deadline = time.monotonic() + 120
         begun = len(list(tmp_path.glob("checkpoints/last/*")))
