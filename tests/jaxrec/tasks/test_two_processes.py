@@ -9,6 +9,8 @@ import sys
 
 import pytest
 
+from tests.xla_flags import flags as xla_flags
+
 ROOT = pathlib.Path(__file__).parents[3]
 OVERRIDES = {
     "data.num_users": 60,
@@ -42,7 +44,7 @@ def start(workdir, *flags, **overrides):
         cwd=ROOT,
         env={
             **os.environ,
-            "XLA_FLAGS": xla_flags.flags(devices=1),
+            "XLA_FLAGS": xla_flags(1),
             "JAX_PLATFORMS": "cpu",
         },
         stdout=subprocess.PIPE,
