@@ -18,6 +18,16 @@ replaced at random, bce as in the study), bert4rec (the encoder of the study's
 re-evaluation), the language models' albert, llama and transformer_xl; AR only: lru,
 hstu. Not trained unless asked for: local_conv, local_rnn, local_initial, local_adapt,
 other kinds of the local head, of which the study has no figures.
+
+Test Recall@10 / NDCG@10, full ranking, items of the window masked, seeds 42 to 46, ±
+the standard error over seeds, over users .010 / .006; CPU (Intel Xeon), 2026-11-26,
+jax 0.10.2.
+
+    ml100k, ce      AE .1483 ± .0051 / .0785 ± .0026, AR .1941 ± .0056 / .1021 ± .0027;
+                    AR - AE in NDCG@10 .0236, 95 % interval .0099 to .0373, +30 % (the
+                    study: +28 % over its data sets, ml100k is none of them). AE's mask
+                    probability is the best of .2, .4 and .6 on validation (seed 42)
+    others          not yet run
 """
 
 import os

@@ -11,7 +11,8 @@ paper is --config.model.blocks=8 --config.model.heads=2 --config.model.dim_qk=25
 --config.model.dim_v=25.
 
 Test Recall@10 / NDCG@10, full ranking, items of the window masked, seed 42, one run, ±
-the standard error over users; CPU (Intel Xeon), 2026-11-26, jax 0.10.2.
+the standard error over users; CPU (Intel Xeon), 2026-11-26, jax 0.10.2; with negatives
+drawn per block of positions, which are now drawn per target.
 
     synthetic      .3528 ± .0068 / .1874 ± .0041, 85 % / 82 % of the best possible; of
                    three schedules, compared on validation
