@@ -45,7 +45,7 @@ from jaxrec.models._fmrlrec_parameters import (
     item_vectors,
 )
 from jaxrec.models._layers import nested_layer_norm, scores_of
-from jaxrec.models._lru_core import goes_on, kept_where_some, poles
+from jaxrec.models._lru_core import forms, goes_on, poles
 
 __all__ = [
     "FMRLRecConfig",
@@ -242,26 +242,7 @@ def after_recurrence(
     return x + dropout(y, cfg.dropout, keys, salt + 2)
 
 
-def encode(
-    params: Params,
-    cfg: FMRLRecConfig,
-    ids: jax.Array,
-    *,
-    segments: jax.Array | None = None,
-    keys: jax.Array | None = None,
-) -> jax.Array:
-    """Outputs (b, t, d) for ids (b, t) int32, left padded with 0 or packed.
-
-    Args:
-      params: as from `init`.
-      cfg: sizes.
-      ids: (b, t) int32. With `segments`, any arrangement of sequences.
-      segments: (b, t) int32, different for neighbouring sequences of one row.
-      keys: (b,) typed dropout keys, or `None` for inference.
-    """
-    segments = None if segments is None else segments.T
-    _, hidden = run(params, cfg, ids.T, segments=segments, keys=keys)
-    return hidden.swapaxes(0, 1)
+encode, step, prefill = forms(run)
 
 
 def score(
@@ -282,30 +263,6 @@ def head(params: Params, cfg: FMRLRecConfig) -> tuple[jax.Array, jax.Array]:
     return item_vectors(params, cfg), jnp.where(
         jnp.arange(cfg.rows) <= cfg.items, 0.0, -1e9
     )
-
-
-def step(
-    params: Params, cfg: FMRLRecConfig, state: State, ids: jax.Array
-) -> tuple[State, jax.Array]:
-    """One event: state and ids (b,) to the next state and outputs (b, d).
-
-    Costs the same after any number of events. Id 0 gives the output of an empty history
-    for a fresh state; its state must then not be kept.
-    """
-    state, hidden = run(params, cfg, ids[None], state=state)
-    return state, hidden[0]
-
-
-def prefill(
-    params: Params, cfg: FMRLRecConfig, ids: jax.Array
-) -> tuple[State, jax.Array]:
-    """State and last output (b, d) after histories ids (b, t), left padded with 0.
-
-    The same as `step` on each item in turn; padding leaves no trace in the state, and
-    the state of an empty history (a row of 0) is that of `start`.
-    """
-    state, hidden = run(params, cfg, ids.T, last_only=True)
-    return kept_where_some(state, ids), hidden[-1]
 
 
 def loss_sizes(cfg: FMRLRecConfig) -> tuple[tuple[int, float], ...]:

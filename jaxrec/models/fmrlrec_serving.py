@@ -6,8 +6,6 @@ state is one array (b, blocks, 2, D), real and imaginary parts, so that a call p
 one buffer.
 """
 
-import dataclasses
-
 import jax
 import jax.numpy as jnp
 
@@ -15,8 +13,10 @@ from jaxrec.core.nested import nested_linear
 from jaxrec.core.scan import linear_recurrence
 from jaxrec.models._fmrlrec_parameters import Params, gained
 from jaxrec.models._layers import nested_layer_norm
-from jaxrec.models._lru_core import goes_on, poles
+from jaxrec.models._lru_core import folded_forms, for_platform, goes_on, poles
 from jaxrec.models.fmrlrec import FMRLRecConfig, after_recurrence, head
+
+__all__ = ["encode", "extend", "fold", "for_platform", "prefill", "start", "step"]
 
 _AS_THEY_ARE = ("norm", "out", "ffn_norm", "ffn_in", "ffn_out")
 
@@ -37,56 +37,13 @@ def fold(params: Params, cfg: FMRLRecConfig) -> Params:
     return folded
 
 
-def for_platform(cfg: FMRLRecConfig, platform: str) -> FMRLRecConfig:
-    """The config for a program that is exported to a platform, wherever this runs.
-
-    Args:
-        cfg: Sizes.
-        platform: "cpu", "cuda" or "tpu". A CPU gets the sequential loop, the others
-            `lax.associative_scan`: plain XLA, no kernel of one device generation.
-    """
-    form = "sequential" if platform == "cpu" else "associative"
-    return dataclasses.replace(cfg, scan=form)
-
-
 def start(cfg: FMRLRecConfig, batch: int) -> jax.Array:
     """The state (batch, blocks, 2, D) of users without history."""
     return jnp.zeros((batch, cfg.blocks, 2, cfg.dim))
 
 
-def step(
-    folded: Params, cfg: FMRLRecConfig, state: jax.Array, ids: jax.Array
-) -> tuple[jax.Array, jax.Array]:
-    """One event, as `fmrlrec.step`: state and ids (b,) to state and outputs (b, d)."""
-    return extend(folded, cfg, state, ids[:, None])
-
-
-def extend(
-    folded: Params, cfg: FMRLRecConfig, state: jax.Array, ids: jax.Array
-) -> tuple[jax.Array, jax.Array]:
-    """State and last output after ids (b, t) that follow what led to `state`.
-
-    A zero in `ids` is a beginning: what comes after it is encoded as without history.
-    """
-    state, hidden = _run(folded, cfg, state, ids, last_only=True)
-    return state, hidden[-1]
-
-
-def prefill(
-    folded: Params, cfg: FMRLRecConfig, ids: jax.Array
-) -> tuple[jax.Array, jax.Array]:
-    """State and last output after histories ids (b, t), as `fmrlrec.prefill`."""
-    return extend(folded, cfg, start(cfg, ids.shape[0]), ids)
-
-
-def encode(folded: Params, cfg: FMRLRecConfig, ids: jax.Array) -> jax.Array:
-    """Outputs (b, t, d) at every position of ids (b, t), as `fmrlrec.encode`."""
-    _, hidden = _run(folded, cfg, start(cfg, ids.shape[0]), ids, last_only=False)
-    return hidden.swapaxes(0, 1)
-
-
 def _run(folded, cfg, state, ids, *, last_only):
-    dtype, ids = jnp.dtype(cfg.compute_dtype), ids.T
+    dtype = jnp.dtype(cfg.compute_dtype)
     keep, x, states = goes_on(ids), folded["items"][ids], []
     for i in range(cfg.blocks):
         block = folded[f"block_{i}"]
@@ -100,3 +57,13 @@ def _run(folded, cfg, state, ids, *, last_only):
             h, x = jnp.concatenate(last, -1)[None], x[-1:]
         x = after_recurrence(block, cfg, x, h)
     return jnp.stack(states, 1), x
+
+
+encode, extend, prefill = folded_forms(start, _run)
+
+
+def step(
+    folded: Params, cfg: FMRLRecConfig, state: jax.Array, ids: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """One event, as `fmrlrec.step`: state and ids (b,) to state and outputs (b, d)."""
+    return extend(folded, cfg, state, ids[:, None])

@@ -33,7 +33,7 @@ import jax.numpy as jnp
 from jaxrec.core.dropout import dropout
 from jaxrec.core.scan import linear_recurrence
 from jaxrec.models._layers import layer_norm, linear, scores_of
-from jaxrec.models._lru_core import draw_logs, goes_on, kept_where_some, poles
+from jaxrec.models._lru_core import draw_logs, forms, goes_on, poles
 from jaxrec.models._lru_response import impulse
 
 __all__ = [
@@ -220,26 +220,7 @@ def run(
     return tuple(states), x
 
 
-def encode(
-    params: Params,
-    cfg: LRUConfig,
-    ids: jax.Array,
-    *,
-    segments: jax.Array | None = None,
-    keys: jax.Array | None = None,
-) -> jax.Array:
-    """Outputs (b, t, d) for ids (b, t) int32, left padded with 0 or packed.
-
-    Args:
-      params: as from `init`.
-      cfg: sizes.
-      ids: (b, t) int32. With `segments`, any arrangement of sequences.
-      segments: (b, t) int32, different for neighbouring sequences of one row.
-      keys: (b,) typed dropout keys, or `None` for inference.
-    """
-    segments = None if segments is None else segments.T
-    _, hidden = run(params, cfg, ids.T, segments=segments, keys=keys)
-    return hidden.swapaxes(0, 1)
+encode, step, prefill = forms(run)
 
 
 def score(params: Params, cfg: LRUConfig, hidden: jax.Array) -> jax.Array:
@@ -253,28 +234,6 @@ def head(params: Params, cfg: LRUConfig) -> tuple[jax.Array, jax.Array]:
     if cfg.rows != cfg.items + 1:
         bias = jnp.where(jnp.arange(cfg.rows) <= cfg.items, bias, -1e9)
     return params["embedding"]["table"], bias
-
-
-def step(
-    params: Params, cfg: LRUConfig, state: State, ids: jax.Array
-) -> tuple[State, jax.Array]:
-    """One event: state and ids (b,) to the next state and outputs (b, d).
-
-    Costs the same after any number of events. Id 0 gives the output of an empty history
-    for a fresh state; its state must then not be kept.
-    """
-    state, hidden = run(params, cfg, ids[None], state=state)
-    return state, hidden[0]
-
-
-def prefill(params: Params, cfg: LRUConfig, ids: jax.Array) -> tuple[State, jax.Array]:
-    """State and last output (b, d) after histories ids (b, t), left padded with 0.
-
-    The same as `step` on each item in turn; padding leaves no trace in the state, and
-    the state of an empty history (a row of 0) is that of `start`.
-    """
-    state, hidden = run(params, cfg, ids.T, last_only=True)
-    return kept_where_some(state, ids), hidden[-1]
 
 
 def decayed(path: tuple[str, ...]) -> bool:

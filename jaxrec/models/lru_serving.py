@@ -10,7 +10,6 @@ Also tabulating the first block's input map per item, (items + 1, 4D), was measu
 saves nothing and takes four times the memory of the table.
 """
 
-import dataclasses
 from typing import Any
 
 import jax
@@ -18,10 +17,12 @@ import jax.numpy as jnp
 
 from jaxrec.core.scan import linear_recurrence
 from jaxrec.models._layers import layer_norm, linear
-from jaxrec.models._lru_core import goes_on, poles
+from jaxrec.models._lru_core import folded_forms, for_platform, goes_on, poles
 from jaxrec.models.lru import LRUConfig
 
 Params = dict[str, Any]
+
+__all__ = ["encode", "extend", "fold", "for_platform", "prefill", "start", "step"]
 
 _AS_THEY_ARE = ("out", "norm", "ffn_in", "ffn_out", "ffn_norm")
 
@@ -43,18 +44,6 @@ def fold(params: Params, cfg: LRUConfig) -> Params:
             **{name: block[name] for name in _AS_THEY_ARE},
         }
     return folded
-
-
-def for_platform(cfg: LRUConfig, platform: str) -> LRUConfig:
-    """The config for a program that is exported to a platform, wherever this runs.
-
-    Args:
-        cfg: Sizes.
-        platform: "cpu", "cuda" or "tpu". A CPU gets the sequential loop, the others
-            `lax.associative_scan`: plain XLA, no kernel of one device generation.
-    """
-    form = "sequential" if platform == "cpu" else "associative"
-    return dataclasses.replace(cfg, scan=form)
 
 
 def start(cfg: LRUConfig, batch: int) -> jax.Array:
@@ -80,33 +69,8 @@ def step(
     return jnp.stack(states, 1), x
 
 
-def extend(
-    folded: Params, cfg: LRUConfig, state: jax.Array, ids: jax.Array
-) -> tuple[jax.Array, jax.Array]:
-    """State and last output after ids (b, t) that follow what led to `state`.
-
-    A zero in `ids` is a beginning: what comes after it is encoded as without history.
-    """
-    state, hidden = _run(folded, cfg, state, ids, last_only=True)
-    return state, hidden[-1]
-
-
-def prefill(
-    folded: Params, cfg: LRUConfig, ids: jax.Array
-) -> tuple[jax.Array, jax.Array]:
-    """State and last output after histories ids (b, t), as `lru.prefill`."""
-    return extend(folded, cfg, start(cfg, ids.shape[0]), ids)
-
-
-def encode(folded: Params, cfg: LRUConfig, ids: jax.Array) -> jax.Array:
-    """Outputs (b, t, d) at every position of histories ids (b, t), as `lru.encode`."""
-    _, hidden = _run(folded, cfg, start(cfg, ids.shape[0]), ids, last_only=False)
-    return hidden.swapaxes(0, 1)
-
-
 def _run(folded, cfg, state, ids, *, last_only):
     dtype = jnp.dtype(cfg.compute_dtype)
-    ids = ids.T
     keep = goes_on(ids)
     x = folded["items"][ids]
     states = []
@@ -127,3 +91,6 @@ def _after_recurrence(block, dtype, x, h):
     x = layer_norm(block["norm"], linear(block["out"], h, dtype) + x)
     y = jax.nn.gelu(linear(block["ffn_in"], x, dtype), approximate=False)
     return layer_norm(block["ffn_norm"], linear(block["ffn_out"], y, dtype) + x)
+
+
+encode, extend, prefill = folded_forms(start, _run)
