@@ -25,18 +25,18 @@ from collections.abc import Iterable, Mapping, Sequence
 import jax
 import numpy as np
 
-from jaxrec.data.times import seconds
 from jaxrec.retrieval.topk import check_k
 from jaxrec.serve import state as states
+from jaxrec.serve import warming
 from jaxrec.serve.backbone import Backbone
-from jaxrec.serve.engine import USERS, Engine, unpack
-from jaxrec.serve.ids import ItemIds, UserIds, raw_id
+from jaxrec.serve.engine import Engine, unpack
+from jaxrec.serve.ids import ItemIds, UserIds
 from jaxrec.serve.recommendation import Recommendation
 from jaxrec.serve.requests import (
     check_asked,
+    read_events,
     read_histories,
     read_users,
-    whole_seconds,
 )
 from jaxrec.serve.seen import BitSet, Ring
 from jaxrec.serve.state import State
@@ -111,6 +111,11 @@ class Recommender:
     def times(self) -> bool:
         """Whether the model wants to know when events were."""
         return self._engine.backbone.times
+
+    @property
+    def lengths(self) -> tuple[int, ...]:
+        """Lengths of history that programs are made for."""
+        return self._engine.backbone.lengths
 
     @property
     def compiled(self) -> int:
@@ -346,35 +351,7 @@ class Recommender:
         Returns:
             How many programs were compiled.
         """
-        before = self.compiled
-        sizes = [k] if isinstance(k, int) else list(k)
-        item = self.ids.raw([1])[0]
-        lengths = self._engine.backbone.lengths
-        histories = [[item] * length for length in (*lengths, lengths[-1] + 1)]
-
-        def now(times):  # Any time will do.
-            return {"times": times} if self.times else {}
-
-        for count in users:
-            items, when = [item] * count, now([0] * count)
-            state = self.observe(self.start(count), items, **when)
-            for size in sizes:
-                self.observe_and_top(state, items, size, exclude_seen, **when)
-                for history in [[], *histories]:
-                    when_whole = now([[0] * len(history)] * count)
-                    self.recommend([history] * count, size, exclude_seen, **when_whole)
-        for rows in pools:
-            pool = self.start(rows)
-            for count in [count for count in (*USERS, rows) if count <= rows]:
-                slots, items = range(count), [item] * count
-                chosen = {"slots": slots, **now([0] * count)}
-                pool = self.observe(pool, items, **chosen)
-                for size in sizes:
-                    self.top(pool, size, exclude_seen, slots=slots)
-                    pool, _ = self.observe_and_top(
-                        pool, items, size, exclude_seen, **chosen
-                    )
-        return self.compiled - before
+        return warming.warm(self, k, users, pools, exclude_seen)
 
     def export(self, path: str | os.PathLike[str]) -> None:
         """Writes the model as a portable file, see `jaxrec.serve.portable.save`."""
@@ -412,23 +389,8 @@ class Recommender:
         if slots is not None:
             slots = states.slots_of(slots, users)
             users = len(slots)
-        if isinstance(items, str | int | np.integer):
-            items = [items]
-            times = [times] if isinstance(times, int | np.integer) else times
-        elif not isinstance(items, Sequence | np.ndarray) or isinstance(items, bytes):
-            raise ValueError(f"items: want one item id per user, got {items!r}")
-        if len(items) != users:
-            raise ValueError(
-                f"items: want one per user, got {len(items)} for {users} users"
-            )
-        found = [self.ids.number(item) for item in items]
-        told: list[tuple[str, ...]] = [()] * users
-        if 0 in found:
-            for user, number in enumerate(found):
-                if not number:
-                    told[user] = (raw_id(items[user]),)
-            self._count([raw for raws in told for raw in raws])
-        when = None if times is None else seconds(whole_seconds(times, users))
+        found, told, when = read_events(self.ids, items, users, times)
+        self._count([raw for raws in told for raw in raws])
         return found, told, slots, when
 
     def _count(self, unknown: list[str], kind: str = "item") -> None:

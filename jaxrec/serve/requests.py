@@ -1,12 +1,12 @@
-"""What a request names, in numbers: histories of raw item ids, users, and times."""
+"""What a request names, in numbers: histories and events, users, and times."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
 from jaxrec.data.times import LONGEST, seconds
-from jaxrec.serve.ids import ItemIds, UserIds
+from jaxrec.serve.ids import ItemIds, UserIds, raw_id
 
 
 def read_histories(
@@ -43,6 +43,40 @@ def read_histories(
     if not numbers:
         raise ValueError("histories: want at least one user, got none")
     return numbers, unknown, None if times is None else _read_times(ids, lists, times)
+
+
+def read_events(
+    ids: ItemIds, items: Any, users: int, times: Any = None
+) -> tuple[list[int], list[tuple[str, ...]], np.ndarray | None]:
+    """The number of one item per user, 0 for an unknown one, whose raw ids are told.
+
+    Args:
+        ids: The map of the items.
+        items: One raw item id per user; for one user it may stand alone.
+        users: How many there must be.
+        times: When the events are, in whole seconds, one per item and alone where the
+            item is; or None. They come back as `jaxrec.data.times.seconds`.
+
+    Raises:
+        ValueError: Not so many ids, or times that are no so many integers.
+    """
+    if isinstance(items, str | int | np.integer):
+        items = [items]
+        times = [times] if isinstance(times, int | np.integer) else times
+    elif not isinstance(items, Sequence | np.ndarray) or isinstance(items, bytes):
+        raise ValueError(f"items: want one item id per user, got {items!r}")
+    if len(items) != users:
+        raise ValueError(
+            f"items: want one per user, got {len(items)} for {users} users"
+        )
+    found = [ids.number(item) for item in items]
+    told: list[tuple[str, ...]] = [()] * users
+    if 0 in found:
+        for user, number in enumerate(found):
+            if not number:
+                told[user] = (raw_id(items[user]),)
+    when = None if times is None else seconds(whole_seconds(times, users))
+    return found, told, when
 
 
 def read_users(
