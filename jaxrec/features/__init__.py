@@ -1,0 +1,5 @@
+"""Item features: tables of vectors from texts, images, or made elsewhere."""
+
+from jaxrec.features.store import Features, load, save
+
+__all__ = ["Features", "load", "save"]
