@@ -116,6 +116,17 @@ CATALOG = {
             "line per user: user, history, target; Games-6k.item saved as Games.item",
         ),
         Entry(
+            "industrial",
+            "amazon_sequences",
+            {"amazon-industrial/sequences.txt": "sequences"},
+            ("amazon-industrial/items.json.gz", "amazon-industrial/items.json"),
+            "as_is",
+            "Amazon review data 2018 (Ni, Li and McAuley, EMNLP 2019), Industrial and "
+            "Scientific: data/Amazon of https://github.com/AkaliKong/MiniOneRec, one "
+            "line per user: user and items; Industrial_and_Scientific.item.json saved "
+            "as items.json",
+        ),
+        Entry(
             "yelp",
             "yelp_sequences",
             {"yelp-s3rec/Yelp.txt": "sequences"},

@@ -21,8 +21,8 @@ def touch(directory, name):
 
 
 def test_names():
-    wanted = "ml1m ml100k beauty toys games beauty_sasrec games2018 yelp custom"
-    assert set(catalog.CATALOG) == set(wanted.split())
+    wanted = "ml1m ml100k beauty toys games beauty_sasrec games2018 industrial yelp"
+    assert set(catalog.CATALOG) == {*wanted.split(), "custom"}
     for entry in catalog.CATALOG.values():
         assert entry.preset in PRESETS
 

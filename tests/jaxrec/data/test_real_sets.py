@@ -39,6 +39,13 @@ STATISTICS = {
         50_546,
         ("0", "Fire Emblem: The Sacred Stones"),
     ),
+    "industrial": (
+        3285,
+        3541,
+        22_743,
+        3285,
+        ("271", "Uranium Ore"),
+    ),
     "yelp": (30_431, 20_033, 316_354, 30_431, ("2", "Sal's Pizza")),
 }
 

@@ -1,4 +1,4 @@
-"""TFDS dataset `amazon_sequences`: beauty, toys, games, beauty_sasrec and games2018."""
+"""TFDS dataset `amazon_sequences`: the Amazon sets of the catalogue."""
 
 from jaxrec.data.builders.stored import SequenceBuilder, configs
 
@@ -6,4 +6,6 @@ from jaxrec.data.builders.stored import SequenceBuilder, configs
 class Builder(SequenceBuilder):
     """Files must be in `manual_dir`; see the catalogue for their sources."""
 
-    BUILDER_CONFIGS = configs("beauty", "toys", "games", "beauty_sasrec", "games2018")
+    BUILDER_CONFIGS = configs(
+        "beauty", "toys", "games", "beauty_sasrec", "games2018", "industrial"
+    )
