@@ -52,19 +52,26 @@ def plot_learning_curve(
     return path
 
 
+def new_figure(width: float, height: float) -> Any:
+    """An empty figure, in inches, for files: it has no window."""
+    # The object interface: pyplot would keep every figure, and a backend, globally.
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), dpi=100, layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
 def _figure(
     train: list[dict[str, Any]],
     valid: list[dict[str, Any]],
     metrics: Sequence[str],
     loss_label: str,
 ) -> Any:
-    # The object interface: pyplot would keep every figure, and a backend, globally.
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
     from matplotlib.ticker import EngFormatter
 
-    figure = Figure(figsize=(8, 4.5), dpi=100, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(8, 4.5)
     left = figure.add_subplot()
     left.set_xlabel("training step")
     left.set_ylabel(loss_label, color=GREY)

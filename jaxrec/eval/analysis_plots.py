@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxrec.core.plots import COLOURS, GREY
+from jaxrec.core.plots import COLOURS, GREY, new_figure
 from jaxrec.eval import low_rank
 
 SPECTRA = "spectra.png"
@@ -131,7 +131,7 @@ def _heat(label: str, result: Mapping[str, Any]) -> Any:
     weights = np.array(result["example"]["weights"])  # (blocks, h, n, n)
     blocks, heads, n, _ = weights.shape
     columns = [(block, head) for block in range(blocks) for head in range(heads)]
-    figure = _figure(2.6 * len(columns) + 1.2, 6.2)
+    figure = new_figure(2.6 * len(columns) + 1.2, 6.2)
     grid = figure.subplots(2, len(columns), squeeze=False, sharex=True, sharey=True)
     for column, (block, head) in enumerate(columns):
         whole = weights[block, head]
@@ -204,7 +204,7 @@ def _look(label: str, kind: str, colour: str) -> dict[str, Any]:
 
 
 def _panels(count: int) -> tuple[Any, list[Any]]:
-    figure = _figure(4.6 * count, 4.6)
+    figure = new_figure(4.6 * count, 4.6)
     panels = figure.subplots(1, count, squeeze=False, sharey=True)[0]
     for axes in panels:
         axes.grid(alpha=0.3)
@@ -224,16 +224,6 @@ def _with_legend(figure: Any, axes: Any) -> Any:
         frameon=False,
         fontsize="small",
     )
-    return figure
-
-
-def _figure(width: float, height: float) -> Any:
-    # The object interface, as in `jaxrec.core.plots`; imported when something is drawn.
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), dpi=100, layout="constrained")
-    FigureCanvasAgg(figure)
     return figure
 
 
