@@ -15,6 +15,7 @@ from collections.abc import Sequence
 
 from jaxrec.core.cli import readable_errors
 from jaxrec.core.compiled import keep_compiled_programs
+from jaxrec.core.text_table import aligned
 
 _LAST = 5
 
@@ -116,12 +117,8 @@ def _table(heads: Sequence[str], columns: Sequence[Sequence[str]]) -> str:
         for head, column in zip(heads, columns, strict=True)
         if any(column)
     ]
-    padded = []
-    for column in kept:
-        width = max(map(len, column))
-        right = column[0] in ("rank", "score")
-        padded.append([c.rjust(width) if right else c.ljust(width) for c in column])
-    return "\n".join("  ".join(row).rstrip() for row in zip(*padded, strict=True))
+    left = [i for i, (head, *_) in enumerate(kept) if head not in ("rank", "score")]
+    return aligned(list(zip(*kept, strict=True)), left)
 
 
 if __name__ == "__main__":

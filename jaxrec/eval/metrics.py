@@ -23,6 +23,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from jaxrec.core.text_table import aligned
+
 KS = (1, 5, 10, 20, 50)
 NAMES = ("recall", "ndcg", "mrr")
 
@@ -44,6 +46,10 @@ class Ranks:
     def summary(self, ks: Sequence[int] = KS) -> dict[str, float]:
         """`summary` of the ranks, under the prefix."""
         return {self.prefix + key: x for key, x in summary(self.rank, ks).items()}
+
+    def where(self, chosen: np.ndarray) -> "Ranks":
+        """Those of the cases where (n,) bool says so."""
+        return Ranks(self.user[chosen], self.rank[chosen], self.prefix)
 
 
 def per_case(rank: np.ndarray, ks: Sequence[int] = KS) -> dict[str, np.ndarray]:
@@ -141,11 +147,4 @@ def table(
     grid += [
         [label, *(cell(row, key) for key in columns)] for label, row in rows.items()
     ]
-    widths = [max(map(len, column)) for column in zip(*grid, strict=True)]
-    return "\n".join(
-        "  ".join(
-            text.rjust(width) if place else text.ljust(width)
-            for place, (text, width) in enumerate(zip(line, widths, strict=True))
-        ).rstrip()
-        for line in grid
-    )
+    return aligned(grid)

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from jaxrec.core.plots import COLOURS, GREY
-from jaxrec.study.paired import Figure
+from jaxrec.core.plots import COLOURS, GREY, new_figure
+from jaxrec.eval.paired import Figure
 from jaxrec.study.results import CellResult
 
 _MODES = {"ae": COLOURS[0], "ar": COLOURS[1]}
@@ -90,13 +90,9 @@ def _curve(axis: Any, cell: CellResult, horizontal: str, monitor: str) -> None:
 
 
 def _figure(panels: int, width: float):
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure as Canvas
-
     columns = min(panels, 3)
     rows = -(-panels // columns)
-    figure = Canvas(figsize=(width, 3 * rows + 0.6), dpi=100, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(width, 3 * rows + 0.6)
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
     for axis in axes[panels:]:
         axis.remove()
