@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 from absl import logging
 
 import jaxrec.data
@@ -28,12 +27,12 @@ from jaxrec.core.config import CONFIG_FILE, check_same_run, to_json
 from jaxrec.core.environment import write_environment
 from jaxrec.core.progress import duration
 from jaxrec.data.splits import Split
-from jaxrec.eval.metrics import Ranks
+from jaxrec.eval import saved_ranks
 from jaxrec.eval.report import baselines
 from jaxrec.study import plan, search
 from jaxrec.study.group import Group
 from jaxrec.study.report import write_report
-from jaxrec.study.results import CURVE_FILE, RANKS_FILE, TEST_FILE, read_cell
+from jaxrec.study.results import CURVE_FILE, TEST_FILE, read_cell
 from jaxrec.tasks import workflow
 
 
@@ -160,17 +159,13 @@ class _Study:
         found = self._fingerprint(config)
         workflow.save_ids(self.split.sequences, path, found, numbers)
         write_environment(path)
-        ranks: dict[str, Ranks] = {
-            part: group.lead.rank(params, part) for part in ("valid", "test")
-        }
-        arrays = {f"{part}_rank": found.rank for part, found in ranks.items()}
-        arrays |= {f"{part}_user": found.user for part, found in ranks.items()}
-        np.savez_compressed(path / RANKS_FILE, **arrays)
+        ranks = group.lead.rank(params, "test")
+        saved_ranks.save(path, {None: ranks}, {})
         curve = {
             "history": group.history[member],
             "best_step": best.step,
             "parameters": sum(leaf.size for leaf in jax.tree.leaves(params)),
         }
         (path / CURVE_FILE).write_text(json.dumps(curve) + "\n")
-        rows = {config["model"]["name"]: ranks["test"].summary()}
+        rows = {config["model"]["name"]: ranks.summary()}
         (path / TEST_FILE).write_text(json.dumps(rows, indent=1) + "\n")

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from jaxrec.data.splits import Split
+from jaxrec.eval.paired import Difference, Figure, difference, figure, holm
 from jaxrec.study import plots
-from jaxrec.study.paired import Difference, Figure, difference, figure, holm
 from jaxrec.study.results import CellResult
 
 METRICS = ("recall@10", "ndcg@10", "recall@20", "ndcg@20")

@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxrec.core.config import CONFIG_FILE
+from jaxrec.eval import saved_ranks
 from jaxrec.eval.metrics import per_case
 from jaxrec.study.search import RESULT
 
 TEST_FILE = "test.json"
-RANKS_FILE = "ranks.npz"
 CURVE_FILE = "curve.json"
 
 
@@ -52,8 +52,7 @@ def read_cell(workdir: Path, name: str, seeds: Sequence[int]) -> CellResult:
     path = workdir / name
     ranks, curves = [], []
     for seed in seeds:
-        with np.load(path / f"seed-{seed}" / RANKS_FILE) as arrays:
-            ranks.append(arrays["test_rank"])
+        ranks.append(saved_ranks.load(path / f"seed-{seed}").rank)
         curves.append(json.loads((path / f"seed-{seed}" / CURVE_FILE).read_text()))
     each = [per_case(rank) for rank in ranks]
     searched = path / RESULT

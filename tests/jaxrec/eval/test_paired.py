@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from jaxrec.study.paired import difference, figure, holm
+from jaxrec.eval.paired import difference, figure, holm
 
 
 def test_a_figure_has_the_errors_of_both_sources():
