@@ -3,7 +3,10 @@
 import json
 import pathlib
 
+import numpy as np
+
 from jaxrec.core.config_file import load_config
+from jaxrec.features import Features, save
 
 CONFIGS = pathlib.Path(__file__).parent.parent / "configs"
 WORLD = {"num_users": 60, "num_items": 40, "clusters": 4, "events_max": 25}
@@ -20,6 +23,31 @@ def tiny(argument="synthetic", config="lrurec", **data):
     config.train.eval_every = config.train.save_every = 3
     config.parallel.micro = 1
     config.loss.samples = min(config.loss.samples, 20)
+    return config
+
+
+def nested_tables():
+    """Features of the items of `WORLD`, of which the seventh has no text."""
+    rng = np.random.default_rng(5)
+    tables = {
+        name: rng.normal(size=(WORLD["num_items"], dim)).astype(np.float32)
+        for name, dim in (("text", 6), ("image", 5))
+    }
+    tables["text"][6] = 0
+    return tables
+
+
+def tiny_nested(folder):
+    """A tiny fMRLRec of sizes 4 and 8 with features from a file in `folder`."""
+    config = load_config(f"{CONFIGS / 'fmrlrec.py'}:synthetic")
+    config.data.update(WORLD)
+    ids = np.array([f"i{n}" for n in range(1, WORLD["num_items"] + 1)])
+    config.features.path = str(folder / "features.npz")
+    save(config.features.path, Features(ids, nested_tables()))
+    config.model.update({"sizes": (4, 8), "blocks": 1})
+    config.batch.update({"size": 8, "length": 12})
+    config.train.update({"steps": 6, "log_every": 2, "eval_every": 3})
+    config.train.save_every = 3
     return config
 
 

@@ -2,17 +2,19 @@
 
 config.json         section model: which backbone, of which size
 ids.npz             item_ids (items + 1,), titles where known; user_ids and
-                    user_numbers, each (users,)
+                    user_numbers, each (users,); of a model whose items are made of
+                    features feature_names and feature_dims, by modality
 checkpoints/best    the parameters
 """
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 
 from jaxrec.core.checkpoint import Checkpoints
 from jaxrec.core.config import CONFIG_FILE
@@ -49,6 +51,11 @@ def read_config(workdir: str | os.PathLike[str]) -> dict[str, Any]:
     if not isinstance(config, dict) or "name" not in (config.get("model") or {}):
         raise ValueError(f"{path}: config.model.name is missing")
     return config
+
+
+def feature_dims(ids: Mapping[str, np.ndarray]) -> tuple[int, ...]:
+    """Dimensions of the items' features by modality, of what ids.npz holds; or ()."""
+    return tuple(ids["feature_dims"].tolist()) if "feature_dims" in ids else ()
 
 
 def best_params(

@@ -78,12 +78,12 @@ class Comparison:
         A claim "faster" needs p10 above 1 (and above the noise); "slower" p90 below 1.
         """
         times = self._times(clock)
-        return _spread(times[self.baseline] / times[name])
+        return spread(times[self.baseline] / times[name])
 
     def noise(self, clock: Clock = "wall") -> Spread:
         """Returns the speed-up of the twin over itself: 1, but for the noise."""
         times = self._times(clock)
-        return _spread(times[self.original] / times[self.twin])
+        return spread(times[self.original] / times[self.twin])
 
     def rows(self) -> list[dict[str, Any]]:
         """Returns one flat record per candidate, in order of the candidates."""
@@ -304,6 +304,12 @@ def usable_cores() -> int:
     return os.cpu_count() or 1
 
 
+def spread(values: np.ndarray) -> Spread:
+    """Returns the median, the 10th and the 90th percentile of (rounds,) values."""
+    p10, median, p90 = np.percentile(values, [10, 50, 90])
+    return Spread(float(median), float(p10), float(p90))
+
+
 def _measure(
     function: Callable[[], Any], calls: int, finish: Callable[[Any], Any]
 ) -> tuple[float, float]:
@@ -315,11 +321,6 @@ def _measure(
     wall = time.perf_counter() - wall
     cpu = time.process_time() - cpu
     return wall / calls, cpu / calls
-
-
-def _spread(values: np.ndarray) -> Spread:
-    p10, median, p90 = np.percentile(values, [10, 50, 90])
-    return Spread(float(median), float(p10), float(p90))
 
 
 @contextlib.contextmanager

@@ -41,6 +41,10 @@ class Task(Protocol):
     def init(self, key: jax.Array) -> Any:
         """Initial parameters; traced, so that they are born where they belong."""
 
+    def furnish(self, params: Any) -> Any:
+        """Initial parameters with what is given and not drawn in its place; arrays
+        that a trace would have to carry as constants."""
+
     def loss(self, params: Any, batch: Any, key: jax.Array) -> parallel.Sums:
         """Sums and weights over the rows of `batch`; "loss" is what is minimised."""
 
@@ -163,6 +167,7 @@ class _Run:
             self.checkpoints.rewind(0)  # A best without a last: killed before its save.
             self.writer.resume(-1)
             state = run_once(init, platform, placed)
+            state["params"] = self.task.furnish(state["params"])
             release_unused_memory()  # of the compiler
             return state, 0, False
         self.best = restored.progress["best"]

@@ -38,6 +38,7 @@ from jaxrec.core.run_directory import (
     IDS_FILE,
     best_params,
     check_is_run,
+    feature_dims,
     read_config,
 )
 from jaxrec.core.time_bias import with_next
@@ -180,7 +181,7 @@ def _open(workdir) -> _Run:
     split = jaxrec.data.load(config["data"])
     with np.load(os.path.join(workdir, IDS_FILE)) as arrays:
         same = np.array_equal(arrays["item_ids"], split.sequences.item_ids)
-        user_numbers = None
+        user_numbers, features = None, feature_dims(arrays)
         if config["model"].get("users"):
             user_numbers = arrays["user_numbers"]
     if not same:
@@ -188,7 +189,8 @@ def _open(workdir) -> _Run:
             f"the data of {split.sequences.name!r} are not those that the run in "
             f"{workdir} was trained on: its items are others"
         )
-    cfg = config_of_run(config, split.sequences.items, split.sequences.users)
+    items, users = split.sequences.items, split.sequences.users
+    cfg = config_of_run(config, items, users, features)
     params = best_params(workdir, lambda key: module.init(key, cfg))
     return _Run(config, split, module, cfg, params, user_numbers)
 

@@ -41,6 +41,11 @@ What a backbone has where it applies:
     loss_sizes(cfg) -> ((size, weight), ...)      the widths that models are cut out at:
                                training sums the loss over them, each of the scores of
                                the first so many coordinates of outputs and table
+    truncate(params, cfg, size) -> (cfg, params)              the model of one of them
+    with_features(params, cfg, tables) -> params              items made of features:
+                               (items, dim) per modality, as wide as the config field
+                               "features" says, which is a fact of the data. Drawn
+                               parameters have random ones
     config field "times"       whether the model reads when events were. `encode` and
                                `attention` then take `times` (b, t, 2), of the event in
                                each slot and of the next one; `prefill` and `extend`
@@ -130,7 +135,12 @@ def config_fields(name: str) -> set[str]:
     }
 
 
-def config_of_run(config: Mapping[str, Any], items: int, users: int = 0) -> Any:
+def config_of_run(
+    config: Mapping[str, Any],
+    items: int,
+    users: int = 0,
+    features: tuple[int, ...] = (),
+) -> Any:
     """The frozen config of the backbone of a run, from the run's whole configuration.
 
     Args:
@@ -140,6 +150,7 @@ def config_of_run(config: Mapping[str, Any], items: int, users: int = 0) -> Any:
             whether every user has a vector.
         items: Catalogue size.
         users: Number of users of the data, which is asked for where that is true.
+        features: Dimensions of the features of the items, of a model that has them.
 
     Raises:
         ValueError: As `config_from`, or a field in "model" that is decided elsewhere.
@@ -167,6 +178,13 @@ def config_of_run(config: Mapping[str, Any], items: int, users: int = 0) -> Any:
         if fields["users"] and not users:
             raise ValueError("config.model.users: true, but no users are known")
         fields["users"] = users if fields["users"] else 0
+    if "features" in known:
+        if "features" in fields:
+            raise ValueError(
+                f"config.model.features: {fields['features']!r} is not a setting; the "
+                "features are those of the section config.features"
+            )
+        fields["features"] = features
     return config_from(fields["name"], fields, items)
 
 

@@ -24,6 +24,8 @@ def draw(key: jax.Array, cfg: "FMRLRecConfig") -> Params:
             "embedding": _projection(keys[0], sum(cfg.features), cfg.dim),
             "features": {"table": _random_features(keys[1], cfg)},
         }
+        if cfg.own_vectors:
+            params["embedding"]["table"] = jnp.zeros((cfg.rows, cfg.dim))
     else:
         shape = cfg.rows, cfg.dim
         drawn = 0.02 * jax.random.truncated_normal(keys[0], -2.0, 2.0, shape)
@@ -80,7 +82,8 @@ def item_vectors(
         projection["kernel"].astype(dtype),
         preferred_element_type=projection["bias"].dtype,
     )
-    return y + projection["bias"]
+    y = y + projection["bias"]
+    return y + rows(projection["table"]) if cfg.own_vectors else y
 
 
 def cut(params: Params, sizes: Sequence[int], count: int) -> Params:

@@ -25,6 +25,11 @@ them, here `size_weights`.
 Features are parameters that training leaves alone (`frozen`): they are kept with the
 checkpoint, have no gradient and no moments. Without features (`features=()`) the table
 is trained itself, which is also what `tabulate` makes of a trained model.
+
+With `own_vectors`, which the authors do not have, each item also has a trained vector
+of its own, E = G W_proj + b_proj + T. T begins as 0, so that what features say comes
+first, and an item that is added later has none. What features cannot tell apart (two
+editions of a game, a title that says nothing) is then learnt from who bought it.
 """
 
 import dataclasses
@@ -78,6 +83,7 @@ class FMRLRecConfig:
       size_weights: what the loss at each size weighs; () is 1/K each.
       features: dimensions of the items' features, one per modality (text, image, ...);
         () for a table that is trained itself.
+      own_vectors: whether items with features also have a trained vector each.
       blocks: number of LRU + feed-forward blocks.
       dropout: rate after the embedding and inside the feed-forward part.
       dropout_lru: rate on the output of the recurrence.
@@ -94,6 +100,7 @@ class FMRLRecConfig:
     sizes: tuple[int, ...] = (8, 16, 32, 64, 128, 256, 512, 1024)
     size_weights: tuple[float, ...] = ()
     features: tuple[int, ...] = ()
+    own_vectors: bool = False
     blocks: int = 2
     dropout: float = 0.5
     dropout_lru: float = 0.5
@@ -120,6 +127,11 @@ class FMRLRecConfig:
             raise ValueError(
                 "FMRLRecConfig.features: want dimensions of 1 or more, got "
                 f"{self.features}"
+            )
+        if self.own_vectors and not self.features:
+            raise ValueError(
+                "FMRLRecConfig.own_vectors: true, but without features every item has "
+                "a trained vector anyway: leave it false"
             )
         if not 0 <= self.r_min < self.r_max < 1:
             raise ValueError(
@@ -291,7 +303,7 @@ def tabulate(params: Params, cfg: FMRLRecConfig) -> tuple[FMRLRecConfig, Params]
     """The same model without features: its item table is computed once and for all."""
     table, _ = head(params, cfg)
     blocks = {name: params[name] for name in params if name.startswith("block")}
-    cfg = dataclasses.replace(cfg, features=())
+    cfg = dataclasses.replace(cfg, features=(), own_vectors=False)
     return cfg, {"embedding": {"table": table}, **blocks}
 
 

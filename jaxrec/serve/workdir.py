@@ -13,6 +13,7 @@ from jaxrec.core.run_directory import (
     IDS_FILE,
     best_params,
     check_is_run,
+    feature_dims,
     read_config,
 )
 from jaxrec.models import config_of_run, model_module, serving_module
@@ -52,9 +53,10 @@ def load(
     path = Path(workdir)
     check_is_run(path)
     config = read_config(path)
-    ids, users = _read_ids(path / IDS_FILE, bool(config["model"].get("users")))
+    has_users = bool(config["model"].get("users"))
+    ids, users, features = _read_ids(path / IDS_FILE, has_users)
     module = model_module(config["model"]["name"])
-    cfg = config_of_run(config, len(ids), len(users or ()))
+    cfg = config_of_run(config, len(ids), len(users or ()), features)
     params = best_params(path, lambda key: module.init(key, cfg))
     serving = serving_module(config["model"]["name"])
     backbone = from_model(module, cfg, params, serving=serving, lengths=lengths)
@@ -63,13 +65,16 @@ def load(
     )
 
 
-def _read_ids(path: Path, has_users: bool) -> tuple[ItemIds, UserIds | None]:
+def _read_ids(
+    path: Path, has_users: bool
+) -> tuple[ItemIds, UserIds | None, tuple[int, ...]]:
+    """Ids of items and users, and the dimensions of the items' features."""
     try:
         with path.open("rb") as file, np.load(file) as arrays:
             titles = arrays["titles"] if "titles" in arrays else None
             users = None
             if has_users:
                 users = UserIds(arrays["user_ids"], arrays["user_numbers"])
-            return ItemIds(arrays["item_ids"], titles), users
+            return ItemIds(arrays["item_ids"], titles), users, feature_dims(arrays)
     except (ValueError, KeyError, EOFError, OSError, zipfile.BadZipFile) as error:
         raise ValueError(f"{path}: {error}") from error

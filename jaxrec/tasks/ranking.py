@@ -21,8 +21,10 @@ from jaxrec.data.shared_embeddings import SharedEmbeddings
 from jaxrec.data.splits import Cases, Split
 from jaxrec.eval.floors import popularity_counts
 from jaxrec.eval.metrics import Ranks
+from jaxrec.eval.nearest import nearest_ranks
 from jaxrec.eval.protocol import part_of
 from jaxrec.eval.ranking import rank_cases
+from jaxrec.eval.report import floor_ranks
 from jaxrec.eval.sampled import sampled_ranks
 from jaxrec.losses.matryoshka import linear_matryoshka_ce
 from jaxrec.losses.negatives import bce, bpr, draw_negatives, gbce
@@ -38,6 +40,7 @@ from jaxrec.models import (
     users_of,
     window_of,
 )
+from jaxrec.tasks import item_features
 from jaxrec.tasks.losses import check_loss, has_own_negatives, samples_of
 
 _CHUNK = 512  # positions per block where the loss does not choose by itself
@@ -73,7 +76,9 @@ class RankingTask(abc.ABC):
         for part in ("valid", "test"):
             part_of(split, part)
         self.model = model_module(config["model"]["name"])
-        self.cfg = config_of_run(config, split.sequences.items, split.sequences.users)
+        self.features = item_features.of_run(config, split.sequences)
+        items, users = split.sequences.items, split.sequences.users
+        self.cfg = config_of_run(config, items, users, self.features.dims)
         self.sizes = loss_sizes_of(self.model, self.cfg)
         if self.sizes and config["loss"]["catalogue_chunk"]:
             raise ValueError(
@@ -89,6 +94,32 @@ class RankingTask(abc.ABC):
 
     def init(self, key: jax.Array):
         return self.model.init(key, self.cfg)
+
+    def furnish(self, params):
+        """Puts the features of the items in, split over devices as the drawn ones."""
+        if not self.features.tables:
+            return params
+        given = self.model.with_features(params, self.cfg, self.features.tables)
+
+        def placed(drawn, table):
+            table = np.asarray(table)
+            return jax.make_array_from_callback(
+                table.shape, drawn.sharding, lambda index: table[index]
+            )
+
+        tables = jax.tree.map(placed, params["features"], given["features"])
+        return params | {"features": tables}
+
+    def at_size(self, params, size: int) -> "tuple[RankingTask, Any]":
+        """The task of the model of one size inside this one, and its parameters.
+
+        Raises:
+          ValueError: a size that is none of the model's.
+        """
+        other = copy.copy(self)
+        other.__dict__.pop("_functions", None)  # They are of this model.
+        other.cfg, small = self.model.truncate(params, self.cfg, size)
+        return other, small
 
     def with_rates(self, rates: Mapping[str, float | jax.Array]) -> "RankingTask":
         """The task with other dropout rates, by field of the model's config; they may
@@ -226,12 +257,20 @@ class RankingTask(abc.ABC):
             repeat_targets=options["repeat_targets"],
         )
 
-    def evaluate(self, params, part: str) -> dict[str, float]:
+    def evaluate(
+        self, params, part: str, ranks: Ranks | None = None
+    ) -> dict[str, float]:
         """Recall, NDCG and MRR with standard errors, over the users of a part.
 
         With eval.sampled_negatives = n also the sampled figures, as "sampled<n>/...".
+
+        Args:
+          params: of the model.
+          part: "test" or "valid".
+          ranks: those of `rank`, where they are known already.
         """
-        metrics = self.rank(params, part).summary()
+        ranks = self.rank(params, part) if ranks is None else ranks
+        metrics = ranks.summary()
         negatives = self.config["eval"]["sampled_negatives"]
         if negatives:
             ranks = sampled_ranks(
@@ -292,6 +331,22 @@ class RankingTask(abc.ABC):
 
         valid, test = drawn(self.split.valid), drawn(self.split.test)
         return dataclasses.replace(self.split, valid=valid, test=test)
+
+    def floors(self, part: str) -> dict[str, Ranks]:
+        """What stands beside the ranks of a part, see `jaxrec.eval.report`; of a model
+        with features also the likeness of the items by these."""
+        found = floor_ranks(self.config, self.evaluated, part)
+        options = self.config["eval"]
+        if options["floors"] and self.features.tables:
+            found["nearest features"] = nearest_ranks(
+                self.evaluated,
+                part,
+                np.concatenate(self.features.tables, 1),
+                mask=options["mask"],
+                window=self.window,
+                repeat_targets=options["repeat_targets"],
+            )
+        return found
 
     def protocol(self) -> str:
         """The evaluation protocol in one line, to stand beside every figure."""

@@ -1,6 +1,7 @@
 """The whole job of a task: data, training, test table, and what a run leaves behind."""
 
 import json
+import types
 import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -17,7 +18,11 @@ from jaxrec.core.environment import write_environment
 from jaxrec.core.train import fit
 from jaxrec.data.sequences import Sequences
 from jaxrec.data.splits import Split
-from jaxrec.eval.report import baselines, format_results
+from jaxrec.eval import saved_ranks
+from jaxrec.eval.floors import popularity_counts
+from jaxrec.eval.metrics import Ranks
+from jaxrec.eval.report import ceiling, format_results
+from jaxrec.tasks.item_features import ItemFeatures
 from jaxrec.tasks.ranking import RankingTask
 
 # A run may go on with other values of these; all else makes it another run.
@@ -29,6 +34,7 @@ MAY_DIFFER = (
     "eval",
     "parallel",
     "data.path",
+    "features.path",
     "data.cache",
 )
 
@@ -42,7 +48,8 @@ def run_task(
       make_task: from (config, split, mesh) to the task.
       config: the whole configuration.
       workdir: gets config.json, environment.json, ids.npz, metrics, checkpoints,
-        results.txt (the table) and test.json (every figure with its standard error).
+        results.txt (the table), test.json (every figure with its standard error) and
+        ranks.npz (where every target stood, see `jaxrec.eval.saved_ranks`).
         A workdir with an unfinished run of the same config is resumed.
 
     Returns:
@@ -60,13 +67,10 @@ def run_task(
     mesh = parallel.make_mesh(config["parallel"]["model"])
     task = make_task(config, split, mesh)
     logging.info("%s", task.describe())
-    _claim(path, config, split, task.batches.user_numbers)
+    _claim(path, config, task)
     fitted = fit(task, config, mesh, path)
     name = config["model"]["name"]
-    rows = {
-        name: task.evaluate(fitted.params, "test"),
-        **baselines(config, task.evaluated, "test"),
-    }
+    rows = _tested(task, fitted.params, path)
     table = format_results(rows)
     logging.info(
         "Test, best step %d, %s, ± is one standard error over users%s:\n%s",
@@ -86,9 +90,40 @@ def run_task(
     return summary
 
 
-def _claim(
-    path: Path, config: Mapping[str, Any], split: Split, user_numbers: np.ndarray
-) -> None:
+def _tested(task: RankingTask, params: Any, path: Path) -> dict[str, dict[str, float]]:
+    """Figures on the test targets, by row: the model, its smaller sizes, the floors.
+
+    Of a model with features also those of the targets that training never saw, as
+    "ROW, new items".
+    """
+    name, config = task.config["model"]["name"], task.config
+    own, rows = {None: task.rank(params, "test")}, {}
+    rows[name] = task.evaluate(params, "test", own[None])
+    for size, _ in reversed(task.sizes[:-1]):
+        smaller, small = task.at_size(params, size)
+        own[size] = smaller.rank(small, "test")
+        rows[f"{name}@{size}"] = smaller.evaluate(small, "test", own[size])
+    floors = task.floors("test")
+    rows |= {row: ranks.summary() for row, ranks in floors.items()}
+    rows |= ceiling(config, task.evaluated, "test")
+    if task.features.names:
+        rows |= _on_new_items(task.evaluated, {name: own[None], **floors})
+    if jax.process_index() == 0:
+        saved_ranks.save(path, own, floors)
+    return rows
+
+
+def _on_new_items(split: Split, ranks: Mapping[str, Ranks]) -> dict[str, dict]:
+    """Figures of the test targets without a training event."""
+    targets = split.sequences.values[split.test.position]
+    new = popularity_counts(split)[targets] == 0
+    logging.info("%d of %d test targets are new items", new.sum(), len(new))
+    if not new.any():
+        return {}
+    return {f"{row}, new items": r.where(new).summary() for row, r in ranks.items()}
+
+
+def _claim(path: Path, config: Mapping[str, Any], task: RankingTask) -> None:
     """Makes `path` the directory of this run, or checks that it is already.
 
     A directory in which nothing was ever saved belongs to nobody: a start that failed
@@ -99,7 +134,9 @@ def _claim(
     """
     if jax.process_count() > 1 and jax.process_index() > 0:
         return
+    split = task.split
     found = fingerprint(split, config["model"].get("times", False))
+    kept = _kept_features(task.features)
     if any(path.glob("checkpoints/*/[0-9]*")):
         _check_steps(path, config["train"]["steps"], config["optim"]["schedule"])
         check_same_run(config, path, MAY_DIFFER)
@@ -109,10 +146,15 @@ def _claim(
                     f"the data of {split.sequences.name!r} have changed since the run "
                     f"in {path} began: use another --workdir, or the data it had"
                 )
+            if any(not np.array_equal(saved[key], kept[key]) for key in kept):
+                raise ValueError(
+                    f"the features of the items have changed since the run in {path} "
+                    "began: use another --workdir, or the features it had"
+                )
     else:
         (path / CONFIG_FILE).unlink(missing_ok=True)
         check_same_run(config, path, MAY_DIFFER)
-        save_ids(split.sequences, path, found, user_numbers)
+        save_ids(split.sequences, path, found, task.batches.user_numbers, kept)
     write_environment(path)
 
 
@@ -153,13 +195,33 @@ def fingerprint(split: Split, times: bool = False) -> str:
     return f"{total:08x}"
 
 
+def _kept_features(features: ItemFeatures) -> dict[str, np.ndarray]:
+    """What ids.npz has of features: modalities, their dimensions and a checksum."""
+    if not features.names:
+        return {}
+    total = 0
+    for table in features.tables:
+        total = zlib.crc32(np.ascontiguousarray(table), total)
+    return {
+        "feature_names": np.array(features.names),
+        "feature_dims": np.array(features.dims),
+        "feature_fingerprint": np.array(f"{total:08x}"),
+    }
+
+
 def save_ids(
-    sequences: Sequences, workdir: Path, checksum: str, user_numbers: np.ndarray
+    sequences: Sequences,
+    workdir: Path,
+    checksum: str,
+    user_numbers: np.ndarray,
+    features: Mapping[str, np.ndarray] = types.MappingProxyType({}),
 ) -> None:
-    """Writes ids.npz: the raw ids and titles that the server answers in."""
+    """Writes ids.npz: the raw ids and titles that the server answers in, and `features`
+    that go with them."""
     arrays = {"user_ids": sequences.user_ids, "item_ids": sequences.item_ids}
     arrays["user_numbers"] = user_numbers
     arrays["fingerprint"] = np.array(checksum)
+    arrays |= features
     if sequences.titles is not None:
         arrays["titles"] = sequences.titles
     partial = workdir / "ids.tmp.npz"

@@ -51,6 +51,9 @@ class ToyTask:
     def init(self, key):
         return {"weights": jax.random.normal(key, (4,)), "bias": jnp.zeros(())}
 
+    def furnish(self, params):
+        return params
+
     def decayed(self, path):
         return "bias" not in path
 

@@ -159,3 +159,29 @@ def test_sizes_weigh_the_same_unless_said_otherwise():
 def test_sizes_that_cannot_be_are_refused(fields, message):
     with pytest.raises(ValueError, match=message):
         fmrlrec.FMRLRecConfig(**{"items": 5, "sizes": (4, 8)} | fields)
+
+
+def test_vectors_of_their_own_are_added_to_the_projected_features(params):
+    cfg = dataclasses.replace(CFG, own_vectors=True)
+    own = draw(jax.random.key(0), cfg)
+    np.testing.assert_array_equal(own["embedding"].pop("table"), np.zeros((51, 32)))
+    jax.tree.map(np.testing.assert_array_equal, own, params)
+    added = np.random.default_rng(1).normal(size=(51, 32)).astype(np.float32)
+    given = params | {"embedding": params["embedding"] | {"table": added}}
+    ids = np.int32([[0, 7], [3, 50]])
+    for part in (None, ids):
+        wanted = fmrlrec.item_vectors(params, CFG, part)
+        wanted = wanted + (added if part is None else added[part])
+        got = fmrlrec.item_vectors(given, cfg, part)
+        np.testing.assert_allclose(got, wanted, rtol=0, atol=1e-6)
+    small_cfg, small = fmrlrec.truncate(given, cfg, 12)
+    assert small_cfg.own_vectors and small["embedding"]["table"].shape == (51, 12)
+    folded_cfg, folded = fmrlrec.tabulate(small, small_cfg)
+    assert not folded_cfg.own_vectors
+    table, _ = fmrlrec.head(given, cfg)
+    np.testing.assert_allclose(
+        folded["embedding"]["table"], table[:, :12], rtol=0, atol=1e-6
+    )
+    assert fmrlrec.decayed(("embedding", "table"))
+    with pytest.raises(ValueError, match="own_vectors: true, but without features"):
+        fmrlrec.FMRLRecConfig(items=50, own_vectors=True)

@@ -3,14 +3,19 @@
 import jax
 import numpy as np
 import pytest
-from tiny_runs import WORLD, check_workdir, tiny
+from tiny_runs import WORLD, check_workdir, nested_tables, tiny, tiny_nested
 
 import jaxrec
+from jaxrec.core.parallel import make_mesh, shardings
 from jaxrec.core.run_directory import best_params
+from jaxrec.eval import saved_ranks
+from jaxrec.features import Features, save
 from jaxrec.models import fmrlrec
 from jaxrec.tasks import next_item
-from tests.jaxrec.compiling import quick_jit
+from tests.jaxrec.compiling import numpy_jit, quick_jit
 from tests.jaxrec.tasks.test_task_losses import make_params, task_of
+
+prefill = numpy_jit(fmrlrec.prefill, static_argnums=1)
 
 
 @pytest.mark.parametrize("name", ["softmax", "uniform_negatives"])
@@ -39,30 +44,41 @@ def test_every_loss_is_summed_over_the_sizes(name):
     assert float(count) == weights.sum()
 
 
-def nested(**loss):
-    config = tiny(**WORLD)
-    config.loss.update(loss)
-    with config.unlocked():
-        config.model = {"name": "fmrlrec", "sizes": (4, 8), "features": (6, 5)}
-        config.model.update({"blocks": 1, "dropout": 0.1, "dropout_lru": 0.1})
-    return config
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """Workdir, config and results of a run whose item i7 has no text."""
+    folder = tmp_path_factory.mktemp("nested")
+    config = tiny_nested(folder)
+    return folder / "run", config, next_item.run(config, folder / "run")
 
 
-def test_a_run_trains_all_but_the_features_and_answers(tmp_path):
-    config = nested()
-    check_workdir(tmp_path, next_item.run(config, tmp_path), "fmrlrec")
-    cfg = fmrlrec.FMRLRecConfig(
-        40, (4, 8), features=(6, 5), blocks=1, dropout=0.1, dropout_lru=0.1
+def model_of(config, own_vectors=True):
+    return fmrlrec.FMRLRecConfig(
+        WORLD["num_items"],
+        config.model.sizes,
+        features=(6, 5),
+        own_vectors=own_vectors,
+        blocks=1,
+        dropout=0.1,
+        dropout_lru=0.1,
     )
-    params = best_params(tmp_path, lambda key: fmrlrec.init(key, cfg))
+
+
+def test_a_run_trains_all_but_the_features_and_answers(trained):
+    workdir, config, results = trained
+    rows = check_workdir(workdir, results, "fmrlrec")
+    cfg = model_of(config)
+    params = best_params(workdir, lambda key: fmrlrec.init(key, cfg))
+    given = np.concatenate(list(nested_tables().values()), 1)
+    assert (given[6, :6] == 0).all() and (given[6, 6:] != 0).all()
+    np.testing.assert_array_equal(params["features"]["table"][1:], given)
     key = jax.random.fold_in(jax.random.key(config.seed), 0)
     drawn = quick_jit(fmrlrec.init, static_argnums=1)(key, cfg)
     for path, leaf in jax.tree_util.tree_leaves_with_path(params):
         begin = drawn
         for part in path:
             begin = begin[part.key]
-        moved = np.abs(leaf - begin).max()
-        assert (moved < 1e-6) == (path[0].key == "features"), path
+        assert np.abs(leaf - begin).max() > 1e-6, path
 
     history = np.int32([[3, 10, 4]])
 
@@ -72,14 +88,99 @@ def test_a_run_trains_all_but_the_features_and_answers(tmp_path):
 
     scores = np.asarray(quick_jit(answers)(params))
     wanted = [n for n in np.argsort(-scores) if n not in (0, 3, 10, 4)][:5]
-    (answer,) = jaxrec.load(tmp_path).recommend([["i3", "i10", "i4"]], 5)
+    (answer,) = jaxrec.load(workdir).recommend([["i3", "i10", "i4"]], 5)
     assert list(answer.ids) == [f"i{n}" for n in wanted]
     np.testing.assert_allclose(answer.scores, scores[wanted], rtol=0, atol=1e-5)
+    assert {"fmrlrec@4", "nearest features", "popularity"} < rows.keys()
+
+
+def test_every_size_is_tested_as_the_model_that_it_is(trained):
+    workdir, config, _ = trained
+    mesh = make_mesh(devices=jax.devices()[:1])
+    task = next_item.NextItem(config, jaxrec.data.load(config.data), mesh)
+    cfg = model_of(config)
+    params = best_params(workdir, lambda key: fmrlrec.init(key, cfg))
+    assert task.cfg == cfg and task.sizes == ((4, 0.5), (8, 0.5))
+    whole, small = task.rank(params, "test"), saved_ranks.load(workdir, 4)
+    np.testing.assert_array_equal(saved_ranks.load(workdir).rank, whole.rank)
+    table, _ = fmrlrec.head(params, cfg)
+    split, wanted = task.split, []
+    for user, position in zip(split.test.user, split.test.position, strict=True):
+        begin = max(split.sequences.offsets[user], position - config.batch.length)
+        history = split.sequences.values[begin:position]
+        ids = np.zeros((1, config.batch.length), np.int32)
+        ids[0, len(ids[0]) - len(history) :] = history
+        hidden = prefill(params, cfg, ids)[1][0]
+        scores = np.asarray(hidden[:4] @ table[:, :4].T)
+        target = split.sequences.values[position]
+        wanted.append((scores[1:] > scores[target]).sum())  # nothing is masked
+    np.testing.assert_array_equal(small.rank, wanted)
+    assert (small.rank != whole.rank).any()
+    with pytest.raises(ValueError, match=r"ranks.npz: no size 5; smaller .* here: 4$"):
+        saved_ranks.load(workdir, 5)
+
+
+def test_a_run_goes_on_with_the_features_it_had_only(trained, tmp_path):
+    workdir, config, results = trained
+    assert next_item.run(config, workdir) == results
+    tables = nested_tables()
+    tables["text"][0] += 1
+    ids = np.array([f"i{n}" for n in range(1, WORLD["num_items"] + 1)])
+    save(config.features.path, Features(ids, tables))
+    try:
+        with pytest.raises(ValueError, match="features of the items have changed"):
+            next_item.run(config, workdir)
+    finally:
+        save(config.features.path, Features(ids, nested_tables()))
+
+
+def test_random_and_absent_features(tmp_path):
+    config = tiny_nested(tmp_path)
+    split, mesh = jaxrec.data.load(config.data), make_mesh()
+    config.features.kind = "random"
+    task = next_item.NextItem(config, split, mesh)
+    assert task.cfg == model_of(config)
+    drawn = quick_jit(task.init)(jax.random.key(0))
+    table = np.asarray(task.furnish(drawn)["features"]["table"])
+    np.testing.assert_allclose(np.linalg.norm(table[1:, :6], axis=1), 1, rtol=1e-5)
+    config.features.kind, config.model.own_vectors = "none", False
+    assert next_item.NextItem(config, split, mesh).cfg.features == ()
+    config.features.kind = "rondom"
+    with pytest.raises(ValueError, match="'rondom' is unknown, nearest is 'random'"):
+        next_item.NextItem(config, split, mesh)
+    config.features.kind = "given"
+    with config.unlocked():
+        config.model.features = (6, 5)
+    with pytest.raises(ValueError, match="model.features: .* is not a setting"):
+        next_item.NextItem(config, split, mesh)
+    other = tiny(**WORLD)
+    with other.unlocked():
+        other.features = config.features
+    with pytest.raises(ValueError, match="'lru' makes no item vectors of features"):
+        next_item.NextItem(other, split, mesh)
+
+
+def test_features_are_split_over_devices_with_the_items(tmp_path):
+    config = tiny_nested(tmp_path)
+    config.parallel.model = 2
+    mesh = make_mesh(2, jax.devices()[:2])
+    task = next_item.NextItem(config, jaxrec.data.load(config.data), mesh)
+    shapes = jax.eval_shape(task.init, jax.random.key(0))
+    placed = shardings(mesh, shapes, task.rules)
+    drawn = jax.jit(task.init, out_shardings=placed)(jax.random.key(0))
+    table = task.furnish(drawn)["features"]["table"]
+    assert table.sharding == drawn["features"]["table"].sharding
+    assert {shard.data.shape for shard in table.addressable_shards} == {(21, 11)}
+    np.testing.assert_array_equal(
+        table[1:41], np.concatenate(list(nested_tables().values()), 1)
+    )
 
 
 def test_blocks_of_items_are_refused(tmp_path):
+    config = tiny_nested(tmp_path)
+    config.loss.catalogue_chunk = 10
     with pytest.raises(
         ValueError, match="catalogue_chunk: model 'fmrlrec' learns at 2"
     ):
-        next_item.run(nested(catalogue_chunk=10), tmp_path / "run")
+        next_item.run(config, tmp_path / "run")
     assert not (tmp_path / "run").exists()
