@@ -6,9 +6,9 @@ text is a row of its n-grams of words and characters (`jaxrec.features.grams`), 
     (1 + log count) * log((1 + texts) / (1 + texts that have it)),
 
 at length 1. With U S V^T the truncated singular value decomposition of these rows A,
-the vectors are the rows of A V = U S, at length 1 again. N-grams that one text alone has
-say nothing of how texts are alike and are left out; what all texts have, such as the
-word "title", weighs nothing.
+the vectors are the rows of A V = U S, at length 1 again. N-grams that one text alone
+has say nothing of how texts are alike and are left out; what all texts have, such as
+the word "title", weighs nothing.
 """
 
 import dataclasses

@@ -1,0 +1,76 @@
+"""The item features of a training run."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from absl import logging
+
+from jaxrec.core.config import dataclass_from
+from jaxrec.data import Sequences
+from jaxrec.data.options import unknown
+from jaxrec.features.built_in import text_features
+from jaxrec.features.store import Features, load
+from jaxrec.features.texts import texts_of
+
+
+@dataclasses.dataclass(frozen=True)
+class FeatureOptions:
+    """The features section of a config.
+
+    Attributes:
+        path: A file that `python -m jaxrec.features` wrote; "" for the built-in
+            features of the texts of the data set's own items.
+        modalities: Which tables of the file, in this order; () for all.
+        text_dim: Dimensions of the built-in features.
+    """
+
+    path: str = ""
+    modalities: tuple[str, ...] = ()
+    text_dim: int = 512
+
+
+def for_run(
+    options: Mapping[str, Any], data: Mapping[str, Any], sequences: Sequences
+) -> Features:
+    """The features of the items of a run.
+
+    Args:
+        options: The features section of its config, see `FeatureOptions`.
+        data: The data section of its config.
+        sequences: The data set of the run.
+
+    Returns:
+        Features of the items 1, 2, ... of the run in this order, without encoders.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: A key or modality is unknown, the file is wrong or knows none of
+            the items, or the data set has no texts.
+    """
+    settled = dataclass_from(FeatureOptions, options, "features")
+    if settled.path:
+        features = load(settled.path)
+    else:
+        texts = texts_of(data, sequences)
+        features = text_features(texts, settled.text_dim, data.get("cache") or "")
+    for name in settled.modalities:
+        if name not in features.tables:
+            raise ValueError(unknown("features.modalities", name, features.tables))
+    names = settled.modalities or tuple(features.tables)
+    chosen = Features(
+        features.item_ids, {name: features.tables[name] for name in names}
+    )
+    try:
+        aligned = chosen.aligned(sequences.item_ids[1:])
+    except ValueError as error:
+        raise ValueError(f"{settled.path or 'built-in features'}: {error}") from None
+    for name, missing in aligned.missing().items():
+        logging.info(
+            "Features %r: %d dimensions; %d of %d items have none.",
+            name,
+            aligned.tables[name].shape[1],
+            missing,
+            sequences.items,
+        )
+    return aligned
