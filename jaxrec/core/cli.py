@@ -219,9 +219,9 @@ class Outcome:
 def readable_errors(debug: bool = False) -> Iterator[Outcome]:
     """Turns errors that a user can put right into one line on standard error.
 
-    These are: a missing file; a ValueError that our code raised by itself (not one
-    that a library raised, or that our code ran into); and the exceptions that our
-    packages define. Everything else passes through.
+    These are: a missing file; a ValueError or ImportError that our code raised by
+    itself (not one that a library raised, or that our code ran into); and the
+    exceptions that our packages define. Everything else passes through.
 
     Args:
         debug: Whether such errors pass through as well.
@@ -241,7 +241,7 @@ def readable_errors(debug: bool = False) -> Iterator[Outcome]:
         if debug or not _is_for_the_user(error):
             raise
         print(f"error: {error}", file=sys.stderr)
-        is_usage = isinstance(error, ValueError | FileNotFoundError)
+        is_usage = isinstance(error, ValueError | ImportError | FileNotFoundError)
         outcome.status = 2 if is_usage else 1
 
 
@@ -249,7 +249,7 @@ def _is_for_the_user(error: Exception) -> bool:
     if isinstance(error, FileNotFoundError) or _is_ours(type(error).__module__):
         return True
     frame = error.__traceback__
-    if not isinstance(error, ValueError) or frame is None:
+    if not isinstance(error, ValueError | ImportError) or frame is None:
         return False
     while frame.tb_next is not None:
         frame = frame.tb_next

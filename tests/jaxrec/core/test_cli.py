@@ -222,6 +222,16 @@ def test_interrupted(toy, capsys):
     assert capsys.readouterr().err == "interrupted\n"
 
 
+def test_a_library_that_an_option_needs(capsys, monkeypatch):
+    from jaxrec.data import parquet
+
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with cli.readable_errors() as outcome:
+        parquet.read("a.parquet", {})
+    assert outcome.status == 2
+    assert "error: a.parquet: reading Parquet needs pyarrow" in capsys.readouterr().err
+
+
 def test_our_own_exceptions_fail_with_status_1(capsys):
     from jaxrec.core.checkpoint import CheckpointSaveError
 
