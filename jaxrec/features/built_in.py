@@ -13,6 +13,7 @@ from jaxrec.features import grams, hashed
 from jaxrec.features.store import Features, load, save
 
 MODALITY = "text"
+TEXT_DIM = 512
 _KEY_DIGITS = 16
 
 

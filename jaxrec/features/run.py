@@ -9,7 +9,7 @@ from absl import logging
 from jaxrec.core.config import dataclass_from
 from jaxrec.data import Sequences
 from jaxrec.data.options import unknown
-from jaxrec.features.built_in import text_features
+from jaxrec.features.built_in import TEXT_DIM, text_features
 from jaxrec.features.store import Features, load
 from jaxrec.features.texts import texts_of
 
@@ -27,7 +27,7 @@ class FeatureOptions:
 
     path: str = ""
     modalities: tuple[str, ...] = ()
-    text_dim: int = 512
+    text_dim: int = TEXT_DIM
 
 
 def for_run(

@@ -23,7 +23,7 @@ from jaxrec.data.items import FIELDS, read_items
 from jaxrec.data.options import from_config
 
 # Data sets that are generated rather than found in files.
-_GENERATED = ("synthetic", "walks")
+GENERATED = ("synthetic", "walks")
 
 
 def text_of(fields: Mapping[str, str]) -> str:
@@ -52,7 +52,7 @@ def item_file(data: Mapping[str, Any]) -> Path | None:
     Raises:
         FileNotFoundError, ValueError: As `jaxrec.data.catalog.find` does.
     """
-    if data.get("name") in _GENERATED:
+    if data.get("name") in GENERATED:
         return None
     entry = catalog.entry_of(data.get("name", ""))
     return catalog.find(from_config(data, entry.preset)).titles
