@@ -42,9 +42,15 @@ def write(workdir, items=ITEMS, seed=0, model=None, titles=True, **sections):
     """Writes what a run leaves behind; returns its config and parameters."""
     cfg = config(items)
     tree = params(cfg, seed)
+    save(workdir, tree, items, model or MODEL, titles, **sections)
+    return cfg, tree
+
+
+def save(workdir, tree, items, model, titles=True, **sections):
+    """Writes what a run of any model leaves behind."""
     workdir.mkdir(parents=True, exist_ok=True)
     sections = {"entry": "jaxrec.tasks.next_item", "data": {}, **sections}
-    text = json.dumps({**sections, "model": model or MODEL})
+    text = json.dumps({**sections, "model": model})
     (workdir / "config.json").write_text(text)
     arrays = {"item_ids": item_ids(items), "user_ids": np.array(["u1", "u2"])}
     if titles:
@@ -53,7 +59,6 @@ def write(workdir, items=ITEMS, seed=0, model=None, titles=True, **sections):
     checkpoints = Checkpoints(workdir)
     checkpoints.save_best(7, tree, {})
     checkpoints.close()
-    return cfg, tree
 
 
 def scores(cfg, tree, history):

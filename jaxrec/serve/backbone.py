@@ -15,6 +15,7 @@ import numpy as np
 
 from jaxrec.core.row_blocks import CACHED_POSITIONS, blocks_for, map_blocks
 from jaxrec.core.time_bias import with_next
+from jaxrec.retrieval.funnel import FunnelIndex, funnel_search
 from jaxrec.retrieval.topk import Index, make_index, search
 
 LENGTHS = (16, 64, 256)
@@ -48,6 +49,11 @@ class Backbone:
         window: How many of the last events an output depends on; None if all count.
         users: How many users have a vector; 0 for a model without user vectors.
         times: Whether the model reads when events were.
+        sizes: Widths, ascending, of the models that are inside a nested one; () for a
+            model that is not nested or has no funnel.
+        narrow: (params, dims) -> what `funnel` asks for of a width in `sizes`.
+        funnel: (params, narrow, hidden, k, shortlist, exclude, seen) -> (scores, ids),
+            see `jaxrec.retrieval.funnel.funnel_search`.
         on_platform: Platform -> the same backbone in the forms that are exported to
             that platform; None if it was itself read from an exported file.
     """
@@ -65,6 +71,9 @@ class Backbone:
     window: int | None = None
     users: int = 0
     times: bool = False
+    sizes: tuple[int, ...] = ()
+    narrow: Callable[..., Any] | None = None
+    funnel: Callable[..., Any] | None = None
     on_platform: Callable[[str], "Backbone"] | None = None
 
 
@@ -87,13 +96,17 @@ def from_model(
             the model's window.
     """
     # Not above: portable files need no models.
-    from jaxrec.models import times_of, users_of, window_of
+    from jaxrec.models import loss_sizes_of, times_of, users_of, window_of
 
     table, bias = module.head(params, cfg)
     rows = cfg.items + 1  # Tables may be rounded up.
-    index = jax.jit(make_index)(table[:rows], bias[:rows])
+    head = jax.jit(make_index)(table[:rows], bias[:rows])._asdict()
+    sizes = ()
     if serving is not None:
         params = jax.jit(serving.fold, static_argnums=1)(params, cfg)
+        sizes = tuple(size for size, _ in loss_sizes_of(module, cfg))
+    if sizes:  # A table of a million items is not kept twice.
+        head["items"] = params.pop("items")
     used = serving or module
     window = window_of(module, cfg)
     if window is not None:
@@ -107,7 +120,7 @@ def from_model(
 
     backbone = Backbone(
         items=cfg.items,
-        params={"model": params, "head": index._asdict()},
+        params={"model": params, "head": head},
         begin=jax.tree.map(np.asarray, used.start(cfg, 1)),
         search=search_head,
         lengths=tuple(sorted(lengths)),
@@ -115,6 +128,9 @@ def from_model(
         window=window,
         users=users_of(cfg),
         times=times_of(cfg),
+        sizes=sizes,
+        narrow=narrow_head,
+        funnel=funnel_head,
         on_platform=on_platform,
         **_functions(used, cfg),
     )
@@ -126,6 +142,11 @@ def _functions(module: ModuleType, cfg: Any) -> dict[str, Callable[..., Any]]:
 
     when = ("times",) if times_of(cfg) else ()
     others = ("users", *when) if users_of(cfg) else when
+
+    def model(params):
+        if "items" not in params["head"]:
+            return params["model"]
+        return params["model"] | {"items": params["head"]["items"]}
 
     def named(names, given):
         return dict(zip(names, given, strict=False))  # Users may be left out.
@@ -139,11 +160,11 @@ def _functions(module: ModuleType, cfg: Any) -> dict[str, Callable[..., Any]]:
         return map_blocks(function, blocks, ids, *others)
 
     def step(params, state, ids, *times):
-        return module.step(params["model"], cfg, state, ids, **named(when, times))
+        return module.step(model(params), cfg, state, ids, **named(when, times))
 
     def prefill(params, ids, *given):
         def filled(ids, *given):
-            return module.prefill(params["model"], cfg, ids, **named(others, given))
+            return module.prefill(model(params), cfg, ids, **named(others, given))
 
         return in_blocks(filled, ids, *given)
 
@@ -152,7 +173,7 @@ def _functions(module: ModuleType, cfg: Any) -> dict[str, Callable[..., Any]]:
 
             def extended(ids, state, *times):
                 named_times = named(when, times)
-                return module.extend(params["model"], cfg, state, ids, **named_times)
+                return module.extend(model(params), cfg, state, ids, **named_times)
 
             return in_blocks(extended, ids, state, *times)
         state, hidden = jax.lax.scan(
@@ -166,14 +187,26 @@ def _functions(module: ModuleType, cfg: Any) -> dict[str, Callable[..., Any]]:
             given["users"] = given["users"][:, None] + 0 * ids
         if "times" in given:
             given["times"] = with_next(given["times"])
-        return module.encode(params["model"], cfg, ids, **given)
+        return module.encode(model(params), cfg, ids, **given)
 
     return {"step": step, "prefill": prefill, "extend": extend, "encode": encode}
 
 
 def search_head(params, hidden, k, exclude=None, seen=None):
     """The search over the item vectors in `params`."""
-    return search(Index(**params["head"]), hidden, k, exclude, seen=seen)
+    index = Index(params["head"]["columns"], params["head"]["bias"])
+    return search(index, hidden, k, exclude, seen=seen)
+
+
+def narrow_head(params, dims):
+    """The first coordinates of the item vectors in `params`, as columns."""
+    return params["head"]["columns"][:dims]
+
+
+def funnel_head(params, narrow, hidden, k, shortlist, exclude=None, seen=None):
+    """The funnel search over the item vectors in `params`, of a nested model."""
+    index = FunnelIndex(narrow, params["head"]["items"], params["head"]["bias"])
+    return funnel_search(index, hidden, k, shortlist, exclude, seen=seen)
 
 
 def answer_sizes(items: int) -> tuple[int, ...]:

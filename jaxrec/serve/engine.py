@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxrec.serve import state as states
+from jaxrec.serve.asked import Asked
 from jaxrec.serve.backbone import Backbone
 from jaxrec.serve.programs import Programs
 from jaxrec.serve.seen import BitSet, Ring
@@ -40,6 +41,7 @@ class Engine:
     def __init__(self, backbone: Backbone, seen: BitSet | Ring):
         self.backbone, self.seen = backbone, seen
         self.programs = Programs(backbone.params)
+        self._narrowed: dict[int, Any] = {}
 
     @functools.cached_property
     def like(self) -> State:
@@ -91,56 +93,53 @@ class Engine:
         key = ("observe", len(slots), rows)
         return self._call(key, self._step_slots, state, slots, *event, donate=True)
 
-    def top(
-        self, state: State, k: int, exclude: bool, slots: np.ndarray | None
-    ) -> Found:
+    def top(self, state: State, asked: Asked, slots: np.ndarray | None) -> Found:
         """Best items of every user, or of those at slots (then padded)."""
-        rows = self.users(state)
+        rows, narrow = self.users(state), self._narrow(asked)
+        search = self._searching(asked)
         if slots is None:
-            key = ("search", rows, k, exclude)
-            return self._call(key, self._searching(k, exclude), _shown(state))
+            key = ("search", rows, asked)
+            return self._call(key, search, _shown(state), narrow)
         slots = _pad(slots, rows)
-        key = ("top", len(slots), rows, k, exclude)
-        search = self._searching(k, exclude)
+        key = ("top", len(slots), rows, asked)
 
-        def search_slots(params, state, slots):
-            return search(params, states.gather(state, slots))
+        def search_slots(params, state, narrow, slots):
+            return search(params, states.gather(state, slots), narrow)
 
-        return self._call(key, search_slots, state, slots)
+        return self._call(key, search_slots, state, narrow, slots)
 
     def observe_and_top(
         self,
         state: State,
         numbers: np.ndarray,
-        k: int,
-        exclude: bool,
+        asked: Asked,
         slots: np.ndarray | None,
         times: np.ndarray | None = None,
     ) -> tuple[State, Found]:
         """`observe` and `top` in one program."""
-        search = self._searching(k, exclude)
+        search, narrow = self._searching(asked), self._narrow(asked)
         if slots is None:
 
-            def both(params, state, *event):
+            def both(params, state, narrow, *event):
                 state = self._step(params, state, *event)
-                return state, search(params, state)
+                return state, search(params, state, narrow)
 
-            key = ("both", len(numbers), k, exclude)
-            return self._call(key, both, state, numbers, *self._when(times))
+            key = ("both", len(numbers), asked)
+            return self._call(key, both, state, narrow, numbers, *self._when(times))
         if not numbers.all():
             state = self.observe(state, numbers, slots, times)
-            return state, self.top(state, k, exclude, slots)
+            return state, self.top(state, asked, slots)
 
-        def both_slots(params, pool, slots, *event):
+        def both_slots(params, pool, narrow, slots, *event):
             old = states.gather(pool, slots)
             new = self._step(params, old, *event, masked=False)
-            return states.scatter(pool, slots, new), search(params, new)
+            return states.scatter(pool, slots, new), search(params, new, narrow)
 
         rows = self.users(state)
         slots = _pad(slots, rows)
         event = [_pad(array, 0) for array in (numbers, *self._when(times))]
-        key = ("both", len(slots), rows, k, exclude)
-        return self._call(key, both_slots, state, slots, *event, donate=True)
+        key = ("both", len(slots), rows, asked)
+        return self._call(key, both_slots, state, narrow, slots, *event, donate=True)
 
     def take(self, state: State, slots: np.ndarray) -> State:
         """A state of the users at slots."""
@@ -188,19 +187,19 @@ class Engine:
     def recommend(
         self,
         histories: Sequence[np.ndarray],
-        k: int,
-        exclude: bool,
+        asked: Asked,
         users: np.ndarray | None = None,
         times: Sequence[np.ndarray] | None = None,
     ) -> Iterator[tuple[list[int], Found]]:
         """Best items per history: groups of row numbers with their answers (padded)."""
+        search = self._searching(asked)
         for rows, _, hidden in self._read(histories, users, times):
             padding = hidden.shape[0] - len(rows)
             empty = [np.zeros(0, np.int32)] * padding
             seen = self.seen.of([histories[row] for row in rows] + empty)
-            key = ("search", len(seen), k, exclude)
+            key = ("search", len(seen), asked)
             shown = {"hidden": hidden, "seen": seen}
-            yield rows, self._call(key, self._searching(k, exclude), shown)
+            yield rows, self._call(key, search, shown, self._narrow(asked))
 
     def _read(self, histories, users, times):
         """Groups of rows that share a padded length: rows, model state, hidden."""
@@ -275,11 +274,29 @@ class Engine:
         new = self._step(params, states.gather(pool, slots), *event, masked=False)
         return states.scatter(pool, slots, new)
 
-    def _searching(self, k: int, exclude: bool) -> Callable[..., Found]:
-        def search(params, state):
-            excluded = self.seen.excluded(state["seen"]) if exclude else {}
-            hidden = state["hidden"]
-            scores, ids = self.backbone.search(params, hidden, k, **excluded)
+    def _narrow(self, asked: Asked) -> Any:
+        """What a funnel asks for beside the parameters, made at its first use."""
+        if asked.funnel is None:
+            return ()
+        dims, _ = asked.funnel
+        if dims not in self._narrowed:
+
+            def narrow(params):
+                return self.backbone.narrow(params, dims)
+
+            self._narrowed[dims] = self.programs.call(("narrow", dims), narrow)
+        return self._narrowed[dims]
+
+    def _searching(self, asked: Asked) -> Callable[..., Found]:
+        def search(params, state, narrow):
+            excluded = self.seen.excluded(state["seen"]) if asked.exclude else {}
+            hidden, k, funnel = state["hidden"], asked.k, asked.funnel
+            if funnel is None:
+                scores, ids = self.backbone.search(params, hidden, k, **excluded)
+            else:
+                scores, ids = self.backbone.funnel(
+                    params, narrow, hidden, k, funnel[1], **excluded
+                )
             # One array, because each takes its own way to the host.
             bits = jax.lax.bitcast_convert_type(scores, jnp.int32)
             return jnp.stack([bits, ids], 1)

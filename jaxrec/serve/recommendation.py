@@ -1,7 +1,11 @@
 """What a user is answered."""
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from jaxrec.serve.ids import ItemIds
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -31,3 +35,36 @@ class Recommendation:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+
+def answers_of(
+    ids: ItemIds,
+    scores: np.ndarray,
+    numbers: np.ndarray,
+    unknown: Sequence[tuple[str, ...]],
+    unknown_users: Sequence[str] | None = None,
+) -> list[Recommendation]:
+    """One answer per user.
+
+    Args:
+        ids: The map of the items.
+        scores: (b, k) float32, best first.
+        numbers: (b, k) int32, their items; 0 where fewer than k were left.
+        unknown: Per user the unknown raw ids of the request.
+        unknown_users: Per user its raw id if it is unknown, else "".
+    """
+    answers = []
+    for row, values, told, user in zip(
+        numbers.tolist(),
+        scores.tolist(),
+        unknown,
+        unknown_users or [""] * len(unknown),
+        strict=True,
+    ):
+        if row[-1] == 0:
+            row = row[: row.index(0)]
+            values = values[: len(row)]
+        answers.append(
+            Recommendation(ids.raw(row), tuple(values), ids.titles(row), told, user)
+        )
+    return answers

@@ -25,13 +25,13 @@ from collections.abc import Iterable, Mapping, Sequence
 import jax
 import numpy as np
 
-from jaxrec.retrieval.topk import check_k
 from jaxrec.serve import state as states
 from jaxrec.serve import warming
+from jaxrec.serve.asked import Asked, Funnel, read_asked
 from jaxrec.serve.backbone import Backbone
 from jaxrec.serve.engine import Engine, unpack
 from jaxrec.serve.ids import ItemIds, UserIds
-from jaxrec.serve.recommendation import Recommendation
+from jaxrec.serve.recommendation import Recommendation, answers_of
 from jaxrec.serve.requests import (
     check_asked,
     read_events,
@@ -130,6 +130,7 @@ class Recommender:
         *,
         users: Sequence[RawId | None] | None = None,
         times: Sequence[Iterable[int]] | None = None,
+        funnel: Funnel | None = None,
     ) -> list[Recommendation]:
         """Recommends to users with whole histories.
 
@@ -143,6 +144,7 @@ class Recommender:
                 None, here or for one of them, is a user whom nobody knows.
             times: Per history when its events were, in whole seconds as in the data of
                 the run, for a model with times.
+            funnel: As for `top`.
 
         Returns:
             One answer per user.
@@ -150,15 +152,14 @@ class Recommender:
         Raises:
             ValueError: k is out of range, `histories` is no list of lists of ids, or
                 `users` no list of as many ids, or not for this model; `times` are
-                missing, not for this model, or do not fit the histories.
+                missing, not for this model, or do not fit the histories; a funnel that
+                `top` refuses.
         """
-        size = self._size(k)
+        asked = self._asked(k, exclude_seen, funnel)
         numbers, unknown, when = self._read(histories, times)
         whose, strangers = self._whose(users, len(numbers))
         answers: dict[int, Recommendation] = {}
-        for rows, found in self._engine.recommend(
-            numbers, size, bool(exclude_seen), whose, when
-        ):
+        for rows, found in self._engine.recommend(numbers, asked, whose, when):
             told = [unknown[row] for row in rows]
             told_users = [strangers[row] for row in rows]
             made = self._answers(found, k, told, told_users)
@@ -246,6 +247,7 @@ class Recommender:
         exclude_seen: bool = True,
         *,
         slots: Sequence[int] | None = None,
+        funnel: Funnel | None = None,
     ) -> list[Recommendation]:
         """The best items for every user of a state.
 
@@ -254,15 +256,20 @@ class Recommender:
             k: How many items, 1..items.
             exclude_seen: Whether items that the user has seen are left out.
             slots: Rows of `state` to answer for, if not all; it is not written into.
+            funnel: (dims, shortlist), of a nested model: the `shortlist` best items by
+                the first `dims` coordinates, one of the model's sizes, are ranked anew
+                by all of them. Faster, and exact where the shortlist holds the answer.
+                None looks at all coordinates of all items.
 
         Raises:
-            ValueError: k is out of range, or a state of another model.
+            ValueError: k is out of range, or a state of another model; a funnel that
+                this model does not have, or a shortlist outside k..items.
         """
-        size, count = self._size(k), self._engine.users(state)
+        asked, count = self._asked(k, exclude_seen, funnel), self._engine.users(state)
         if slots is not None:
             slots = states.slots_of(slots, count)
             count = len(slots)
-        found = self._engine.top(state, size, bool(exclude_seen), slots)
+        found = self._engine.top(state, asked, slots)
         return self._answers(found, k, [()] * count)
 
     def observe_and_top(
@@ -274,6 +281,7 @@ class Recommender:
         *,
         slots: Sequence[int] | None = None,
         times: int | Sequence[int] | None = None,
+        funnel: Funnel | None = None,
     ) -> tuple[State, list[Recommendation]]:
         """`observe` and then `top` in one program, for the request path.
 
@@ -284,19 +292,20 @@ class Recommender:
             exclude_seen: As for `top`.
             slots: As for `observe`; only these rows are answered for.
             times: As for `observe`.
+            funnel: As for `top`.
 
         Returns:
             The new state, and one answer per item, which also reports unknown ids.
         """
-        size, exclude = self._size(k), bool(exclude_seen)
+        asked = self._asked(k, exclude_seen, funnel)
         found, told, slots, when = self._events(state, items, slots, times)
         if any(found):
             numbers = np.array(found, np.int32)
             state, best = self._engine.observe_and_top(
-                state, numbers, size, exclude, slots, when
+                state, numbers, asked, slots, when
             )
         else:
-            best = self._engine.top(state, size, exclude, slots)
+            best = self._engine.top(state, asked, slots)
         return state, self._answers(best, k, told)
 
     def take(self, state: State, indices: Sequence[int]) -> State:
@@ -339,6 +348,7 @@ class Recommender:
         users: Sequence[int] = (1,),
         pools: Sequence[int] = (),
         exclude_seen: bool = True,
+        funnel: Funnel | None = None,
     ) -> int:
         """Compiles what requests will use.
 
@@ -347,11 +357,12 @@ class Recommender:
             users: Numbers of users of states and, rounded up, of requests.
             pools: Numbers of users of states that are used with `slots`.
             exclude_seen: As in the requests.
+            funnel: As in the requests.
 
         Returns:
             How many programs were compiled.
         """
-        return warming.warm(self, k, users, pools, exclude_seen)
+        return warming.warm(self, k, users, pools, exclude_seen, funnel)
 
     def export(self, path: str | os.PathLike[str]) -> None:
         """Writes the model as a portable file, see `jaxrec.serve.portable.save`."""
@@ -359,13 +370,8 @@ class Recommender:
 
         portable.save(path, self._engine.backbone, self.ids, users=self.users)
 
-    def _size(self, k: int) -> int:
-        """The smallest compiled size of answer that holds k."""
-        check_k(k, self.items)
-        sizes = self._engine.backbone.ks
-        if k > sizes[-1]:
-            raise ValueError(f"k must be at most {sizes[-1]} in this file, got {k}")
-        return next(size for size in sizes if size >= k)
+    def _asked(self, *asked) -> Asked:
+        return read_asked(self._engine.backbone, self.items, *asked)
 
     def _read(self, histories, times):
         """Numbers, unknown ids and, of a model with times, times of histories."""
@@ -399,19 +405,5 @@ class Recommender:
         self.unknown += len(unknown)
 
     def _answers(self, found, k: int, told, users=None) -> list[Recommendation]:
-        scores, ids = (array[: len(told), :k].tolist() for array in unpack(found))
-        answers, users = [], users or [""] * len(told)
-        for row, values, unknown, user in zip(ids, scores, told, users, strict=True):
-            if row[-1] == 0:  # Fewer than k items were left.
-                row = row[: row.index(0)]
-                values = values[: len(row)]
-            answers.append(
-                Recommendation(
-                    self.ids.raw(row),
-                    tuple(values),
-                    self.ids.titles(row),
-                    unknown,
-                    user,
-                )
-            )
-        return answers
+        scores, numbers = (array[: len(told), :k] for array in unpack(found))
+        return answers_of(self.ids, scores, numbers, told, users)

@@ -5,6 +5,7 @@ import pytest
 import serving_runs
 
 from jaxrec.serve import engine
+from jaxrec.serve.asked import Asked
 from jaxrec.serve.recommendation import Recommendation
 from jaxrec.serve.workdir import load
 
@@ -49,7 +50,9 @@ def test_many_users_are_read_in_groups(rec, monkeypatch):
     histories = [raw(random_history(n, seed=n)) for n in (3, 4, 2, 4, 1, 3, 4, 4, 2, 1)]
     whole = rec.recommend(histories, k=3)
     monkeypatch.setattr(engine, "_WEIGHT", 8 * 4)  # eight users with four events
-    groups = [len(rows) for rows, _ in rec._engine.recommend(numbers(histories), 10, 1)]
+    asked = Asked(10, True)
+    found = rec._engine.recommend(numbers(histories), asked)
+    groups = [len(rows) for rows, _ in found]
     assert groups == [8, 2]
     assert [a.ids for a in rec.recommend(histories, k=3)] == [a.ids for a in whole]
 

@@ -4,6 +4,8 @@ import jax
 import numpy as np
 import pytest
 
+from jaxrec.serve.asked import Asked
+
 
 def raw(numbers):
     return [f"i{n}" for n in numbers]
@@ -63,7 +65,7 @@ def test_the_pool_is_written_into_and_not_copied(rec):
     assert all(leaf.is_deleted() for leaf in used)
     rec.observe_and_top(pool, "i1", slots=[0])
     bytes_of_state = sum(leaf.nbytes for leaf in used)
-    for key in (("observe", 8, 2000), ("both", 8, 2000, 10, True)):
+    for key in (("observe", 8, 2000), ("both", 8, 2000, Asked(10, True))):
         memory = rec._engine.programs._programs[key].memory_analysis()
         assert memory.alias_size_in_bytes == bytes_of_state
         assert memory.temp_size_in_bytes < bytes_of_state / 2
