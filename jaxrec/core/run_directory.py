@@ -53,9 +53,12 @@ def read_config(workdir: str | os.PathLike[str]) -> dict[str, Any]:
     return config
 
 
-def feature_dims(ids: Mapping[str, np.ndarray]) -> tuple[int, ...]:
-    """Dimensions of the items' features by modality, of what ids.npz holds; or ()."""
-    return tuple(ids["feature_dims"].tolist()) if "feature_dims" in ids else ()
+def feature_dims(ids: Mapping[str, np.ndarray]) -> dict[str, int]:
+    """Dimensions of the items' features by modality, of what ids.npz holds; or {}."""
+    if "feature_names" not in ids:
+        return {}
+    names, dims = ids["feature_names"].tolist(), ids["feature_dims"].tolist()
+    return dict(zip(names, dims, strict=True))
 
 
 def best_params(

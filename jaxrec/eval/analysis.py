@@ -181,7 +181,7 @@ def _open(workdir) -> _Run:
     split = jaxrec.data.load(config["data"])
     with np.load(os.path.join(workdir, IDS_FILE)) as arrays:
         same = np.array_equal(arrays["item_ids"], split.sequences.item_ids)
-        user_numbers, features = None, feature_dims(arrays)
+        user_numbers, features = None, tuple(feature_dims(arrays).values())
         if config["model"].get("users"):
             user_numbers = arrays["user_numbers"]
     if not same:

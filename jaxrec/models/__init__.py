@@ -55,7 +55,11 @@ What a backbone has where it applies:
 A backbone `x` may have a companion `x_serving` with the same functions over parameters
 from which everything that no request changes is computed beforehand:
 
-    fold(params, cfg) -> folded
+    fold(params, cfg) -> folded      of a model with `loss_sizes`, folded["items"]
+                               (items + 1, d) is the table of `head`
+    vectors(folded, cfg, features) -> (n, d)       of a model with the config field
+                               "features" (dimensions per modality): item vectors of
+                               features (n, sum of dims); such items have bias 0
     for_platform(cfg, platform) -> cfg             for exported programs
 """
 
@@ -218,6 +222,11 @@ def loss_sizes_of(module: Any, cfg: Any) -> tuple[tuple[int, float], ...]:
 def times_of(cfg: Any) -> bool:
     """Whether the model reads when events were."""
     return getattr(cfg, "times", False)
+
+
+def features_of(cfg: Any) -> tuple[int, ...]:
+    """Dimensions of the items' features, one per modality; () for a model of ids."""
+    return getattr(cfg, "features", ())
 
 
 def mask_token_of(module: Any, cfg: Any) -> int | None:

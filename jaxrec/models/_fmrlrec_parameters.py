@@ -75,15 +75,21 @@ def item_vectors(
 
     if not cfg.features:
         return rows(params["embedding"]["table"])
-    projection, dtype = params["embedding"], jnp.dtype(cfg.compute_dtype)
+    features = jax.lax.stop_gradient(rows(params["features"]["table"]))
+    made = project(params["embedding"], cfg, features)
+    return made + rows(params["embedding"]["table"]) if cfg.own_vectors else made
+
+
+def project(projection: Params, cfg: "FMRLRecConfig", features: jax.Array) -> jax.Array:
+    """Item vectors (..., d) of features (..., sum of dims), of all modalities."""
+    dtype = jnp.dtype(cfg.compute_dtype)
     y = jnp.einsum(
         "...f,fd->...d",
-        jax.lax.stop_gradient(rows(params["features"]["table"])).astype(dtype),
+        features.astype(dtype),
         projection["kernel"].astype(dtype),
         preferred_element_type=projection["bias"].dtype,
     )
-    y = y + projection["bias"]
-    return y + rows(projection["table"]) if cfg.own_vectors else y
+    return y + projection["bias"]
 
 
 def cut(params: Params, sizes: Sequence[int], count: int) -> Params:

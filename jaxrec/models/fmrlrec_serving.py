@@ -1,9 +1,9 @@
 """fMRLRec (see `jaxrec.models.fmrlrec`) with what no request changes done beforehand.
 
-Folded parameters hold the item table instead of features and their projection, and per
-block lambda instead of its logs and the input map with its gain multiplied in. The
-state is one array (b, blocks, 2, D), real and imaginary parts, so that a call passes
-one buffer.
+Folded parameters hold the item table instead of the features, and per block lambda
+instead of its logs and the input map with its gain multiplied in. The projection of the
+features is kept for items that are new. The state is one array (b, blocks, 2, D), real
+and imaginary parts, so that a call passes one buffer.
 """
 
 import jax
@@ -11,12 +11,21 @@ import jax.numpy as jnp
 
 from jaxrec.core.nested import nested_linear
 from jaxrec.core.scan import linear_recurrence
-from jaxrec.models._fmrlrec_parameters import Params, gained
+from jaxrec.models._fmrlrec_parameters import Params, gained, project
 from jaxrec.models._layers import nested_layer_norm
 from jaxrec.models._lru_core import folded_forms, for_platform, goes_on, poles
 from jaxrec.models.fmrlrec import FMRLRecConfig, after_recurrence, head
 
-__all__ = ["encode", "extend", "fold", "for_platform", "prefill", "start", "step"]
+__all__ = [
+    "encode",
+    "extend",
+    "fold",
+    "for_platform",
+    "prefill",
+    "start",
+    "step",
+    "vectors",
+]
 
 _AS_THEY_ARE = ("norm", "out", "ffn_norm", "ffn_in", "ffn_out")
 
@@ -25,6 +34,9 @@ def fold(params: Params, cfg: FMRLRecConfig) -> Params:
     """Parameters for the functions below, from those of `jaxrec.models.fmrlrec`."""
     table, _ = head(params, cfg)
     folded = {"items": table[: cfg.items + 1]}
+    if cfg.features:
+        names = ("kernel", "bias")
+        folded["projection"] = {name: params["embedding"][name] for name in names}
     for i in range(cfg.blocks):
         block = params[f"block_{i}"]
         re, im = poles(block["lru"])
@@ -35,6 +47,11 @@ def fold(params: Params, cfg: FMRLRecConfig) -> Params:
             **{name: block[name] for name in _AS_THEY_ARE},
         }
     return folded
+
+
+def vectors(folded: Params, cfg: FMRLRecConfig, features: jax.Array) -> jax.Array:
+    """Item vectors (n, D) of the features (n, sum of dims) of items that are new."""
+    return project(folded["projection"], cfg, features)
 
 
 def start(cfg: FMRLRecConfig, batch: int) -> jax.Array:

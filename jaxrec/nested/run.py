@@ -57,7 +57,7 @@ def read_run(workdir: str | os.PathLike[str]) -> NestedRun:
             f"workdir {path}: a run of model {name!r}, which has one size only"
         )
     with np.load(path / IDS_FILE) as ids:
-        items, features = len(ids["item_ids"]) - 1, feature_dims(ids)
-    cfg = config_of_run(config, items, features=features)
+        items, dims = len(ids["item_ids"]) - 1, feature_dims(ids)
+    cfg = config_of_run(config, items, features=tuple(dims.values()))
     params = best_params(path, lambda key: model.init(key, cfg))
     return NestedRun(path, config, model, cfg, params)

@@ -11,6 +11,7 @@ from types import ModuleType
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jaxrec.core.row_blocks import CACHED_POSITIONS, blocks_for, map_blocks
@@ -32,7 +33,7 @@ class Backbone:
     when events were: int32 as in `jaxrec.data.times`, of the shape of the ids.
 
     Attributes:
-        items: Catalogue size.
+        items: Catalogue size, without `room`.
         params: Pytree of arrays, the first argument of every function.
         begin: State of one (unknown) user without history (batch 1), numpy.
         step: (params, state, ids (b,), times) -> (state, hidden (b, d)).
@@ -54,6 +55,12 @@ class Backbone:
         narrow: (params, dims) -> what `funnel` asks for of a width in `sizes`.
         funnel: (params, narrow, hidden, k, shortlist, exclude, seen) -> (scores, ids),
             see `jaxrec.retrieval.funnel.funnel_search`.
+        room: How many items `add` may add; their rows are there and never win.
+        features: Dimensions of the features of items, one per modality; () if vectors
+            are not made of features.
+        add: (params, numbers (n,), features (n, sum of dims)) -> {"head": ...}, what of
+            the params is new when items of these numbers are written; numbers beyond
+            the room are left out. None without room.
         on_platform: Platform -> the same backbone in the forms that are exported to
             that platform; None if it was itself read from an exported file.
     """
@@ -74,6 +81,9 @@ class Backbone:
     sizes: tuple[int, ...] = ()
     narrow: Callable[..., Any] | None = None
     funnel: Callable[..., Any] | None = None
+    room: int = 0
+    features: tuple[int, ...] = ()
+    add: Callable[..., Any] | None = None
     on_platform: Callable[[str], "Backbone"] | None = None
 
 
@@ -84,6 +94,7 @@ def from_model(
     *,
     serving: ModuleType | None = None,
     lengths: tuple[int, ...] = LENGTHS,
+    room: int = 0,
 ) -> Backbone:
     """The functions of a backbone module.
 
@@ -94,19 +105,43 @@ def from_model(
         serving: Its serving companion, if it has one.
         lengths: Lengths of history that programs are made for; none is longer than
             the model's window.
+        room: How many items may be added.
+
+    Raises:
+        ValueError: Room in a model that makes no item vectors of features.
     """
     # Not above: portable files need no models.
-    from jaxrec.models import loss_sizes_of, times_of, users_of, window_of
+    from jaxrec.models import (
+        features_of,
+        loss_sizes_of,
+        times_of,
+        users_of,
+        window_of,
+    )
 
+    features = features_of(cfg)
+    if room and (not features or not hasattr(serving, "vectors")):
+        raise ValueError(
+            "room: this model makes no item vectors of features, so a new item has "
+            "none; want fmrlrec with model.features (a model that was cut or tabulated "
+            "without its features has lost them: cut it with its features kept)"
+        )
     table, bias = module.head(params, cfg)
     rows = cfg.items + 1  # Tables may be rounded up.
-    head = jax.jit(make_index)(table[:rows], bias[:rows])._asdict()
+    head = jax.jit(_head, static_argnums=2)(table[:rows], bias[:rows], room)
     sizes = ()
     if serving is not None:
         params = jax.jit(serving.fold, static_argnums=1)(params, cfg)
         sizes = tuple(size for size, _ in loss_sizes_of(module, cfg))
+        if not room:
+            params.pop("projection", None)
     if sizes:  # A table of a million items is not kept twice.
-        head["items"] = params.pop("items")
+        head["items"] = jnp.pad(params.pop("items"), ((0, room), (0, 0)))
+
+    def add(params, numbers, features):
+        new = serving.vectors(params["model"], cfg, features)
+        return {"head": _written(params["head"], numbers, new)}
+
     used = serving or module
     window = window_of(module, cfg)
     if window is not None:
@@ -124,13 +159,16 @@ def from_model(
         begin=jax.tree.map(np.asarray, used.start(cfg, 1)),
         search=search_head,
         lengths=tuple(sorted(lengths)),
-        ks=answer_sizes(cfg.items),
+        ks=answer_sizes(cfg.items + room),
         window=window,
         users=users_of(cfg),
         times=times_of(cfg),
         sizes=sizes,
         narrow=narrow_head,
         funnel=funnel_head,
+        room=room,
+        features=features,
+        add=add if room else None,
         on_platform=on_platform,
         **_functions(used, cfg),
     )
@@ -190,6 +228,22 @@ def _functions(module: ModuleType, cfg: Any) -> dict[str, Callable[..., Any]]:
         return module.encode(model(params), cfg, ids, **given)
 
     return {"step": step, "prefill": prefill, "extend": extend, "encode": encode}
+
+
+def _head(table, bias, room):
+    """The index of a table with empty rows behind it."""
+    table = jnp.pad(table, ((0, room), (0, 0)))
+    bias = jnp.pad(bias, (0, room), constant_values=-jnp.inf)
+    return make_index(table, bias)._asdict()
+
+
+def _written(head, numbers, vectors):
+    """The head with item vectors (n, d) at numbers (n,), of bias 0."""
+    return {
+        "bias": head["bias"].at[numbers].set(0, mode="drop"),
+        "columns": head["columns"].at[:, numbers].set(vectors.T, mode="drop"),
+        "items": head["items"].at[numbers].set(vectors, mode="drop"),
+    }
 
 
 def search_head(params, hidden, k, exclude=None, seen=None):

@@ -6,6 +6,7 @@ a history to one of the backbone's `lengths` (or a multiple of the last), the si
 the answer to one of its `ks`. A state is used with the number of users it has.
 """
 
+import dataclasses
 import functools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -16,12 +17,13 @@ import numpy as np
 
 from jaxrec.serve import state as states
 from jaxrec.serve.asked import Asked
-from jaxrec.serve.backbone import Backbone
+from jaxrec.serve.backbone import Backbone, answer_sizes
 from jaxrec.serve.programs import Programs
 from jaxrec.serve.seen import BitSet, Ring
 from jaxrec.serve.state import State
 
 USERS = (1, 8, 64, 512, 4096)
+_ADDED = 64  # items by one call
 _WEIGHT = 2**16  # of one call: positions of histories, or kilobytes of what was seen
 
 Found = jax.Array  # (b, 2, k) int32, see `unpack`
@@ -40,7 +42,8 @@ class Engine:
 
     def __init__(self, backbone: Backbone, seen: BitSet | Ring):
         self.backbone, self.seen = backbone, seen
-        self.programs = Programs(backbone.params)
+        variable = ("head",) if backbone.room else ()
+        self.programs = Programs(backbone.params, variable)
         self._narrowed: dict[int, Any] = {}
 
     @functools.cached_property
@@ -200,6 +203,31 @@ class Engine:
             key = ("search", len(seen), asked)
             shown = {"hidden": hidden, "seen": seen}
             yield rows, self._call(key, search, shown, self._narrow(asked))
+
+    def add(self, first: int, features: np.ndarray) -> None:
+        """Writes items of features (n, f), the first of them with number `first`."""
+        nowhere = np.iinfo(np.int32).max
+        for begin in range(0, max(len(features), 1), _ADDED):
+            part = features[begin : begin + _ADDED]
+            rest = _ADDED - len(part)
+            numbers = np.arange(len(part), dtype=np.int32) + (first + begin)
+            self.programs.update(
+                ("add",),
+                self.backbone.add,
+                np.pad(numbers.astype(np.int32), (0, rest), constant_values=nowhere),
+                np.pad(part, ((0, rest), (0, 0))),
+            )
+        self._narrowed.clear()
+
+    def as_it_is(self, items: int) -> Backbone:
+        """The backbone of the catalogue as it is now, without room."""
+        return dataclasses.replace(
+            self.backbone,
+            items=items,
+            room=0,
+            params=self.programs.params,
+            ks=answer_sizes(items),
+        )
 
     def _read(self, histories, users, times):
         """Groups of rows that share a padded length: rows, model state, hidden."""

@@ -5,7 +5,7 @@ Outside they are strings; integers are accepted and stand for the string that th
 as. Ids that the model was not trained on are unknown.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -32,9 +32,9 @@ class ItemIds:
             raise ValueError(
                 f"titles must have shape {item_ids.shape}, not {titles.shape}"
             )
-        self.array, self.titles_array = item_ids, titles
         self._raw: list[str] = item_ids.tolist()
-        self._titles = [""] * len(self._raw) if titles is None else titles.tolist()
+        self._has_titles = titles is not None
+        self._titles = titles.tolist() if self._has_titles else [""] * len(self._raw)
         self._numbers = {raw: i for i, raw in enumerate(self._raw) if i}
         if len(self._numbers) != len(self._raw) - 1:
             raise ValueError("item_ids has an id twice")
@@ -42,6 +42,29 @@ class ItemIds:
     def __len__(self) -> int:
         """The number of items."""
         return len(self._numbers)
+
+    @property
+    def array(self) -> np.ndarray:
+        """The raw ids (items + 1,), as given."""
+        return np.array(self._raw)
+
+    @property
+    def titles_array(self) -> np.ndarray | None:
+        """The titles (items + 1,), as given, or None."""
+        return np.array(self._titles) if self._has_titles else None
+
+    def extend(self, raws: Sequence[str], titles: Sequence[str] | None) -> None:
+        """Adds items, whose numbers are the next ones.
+
+        Args:
+            raws: Raw ids, each of them new.
+            titles: Their titles, or None.
+        """
+        first = len(self._raw)
+        self._numbers |= {raw: first + i for i, raw in enumerate(raws)}
+        self._raw.extend(raws)
+        self._titles.extend([""] * len(raws) if titles is None else titles)
+        self._has_titles |= titles is not None
 
     def number(self, raw: str | int) -> int:
         """The number of a raw id, 0 if it is unknown.

@@ -17,6 +17,8 @@ with a window looks at what its window holds.
 
 What runs is compiled at its first use, once per size (see `jaxrec.serve.engine`).
 `warm` compiles beforehand what requests will use; after it no request compiles.
+
+Where room was left for them, `add_items` takes in new items by their features alone.
 """
 
 import os
@@ -31,6 +33,7 @@ from jaxrec.serve.asked import Asked, Funnel, read_asked
 from jaxrec.serve.backbone import Backbone
 from jaxrec.serve.engine import Engine, unpack
 from jaxrec.serve.ids import ItemIds, UserIds
+from jaxrec.serve.new_items import check_adds, read_items
 from jaxrec.serve.recommendation import Recommendation, answers_of
 from jaxrec.serve.requests import (
     check_asked,
@@ -51,6 +54,8 @@ class Recommender:
         backbone: The model.
         ids: The raw ids of its items.
         users: The raw ids of its users, of a model with user vectors.
+        feature_names: Names of the modalities of the items' features, if they are
+            known, of a model that has features.
         seen_capacity: None remembers exactly which items a user has seen, in
             items / 8 bytes per user; a number remembers the last so many events.
         on_unknown: What an unknown item id does: "skip" it (counted, and reported with
@@ -58,7 +63,7 @@ class Recommender:
             a user whom nobody knows.
 
     Attributes:
-        ids: As given.
+        ids: As given; `add_items` adds to them.
         users: As given.
         unknown: How many unknown ids were skipped so far.
 
@@ -72,6 +77,7 @@ class Recommender:
         ids: ItemIds,
         users: UserIds | None = None,
         *,
+        feature_names: tuple[str, ...] = (),
         seen_capacity: int | None = None,
         on_unknown: str = "skip",
     ):
@@ -84,14 +90,20 @@ class Recommender:
                 f"the model has vectors of {backbone.users} users, but there are "
                 f"{len(users or ())} user ids"
             )
+        if feature_names and len(feature_names) != len(backbone.features):
+            raise ValueError(
+                f"feature_names: the model has features of {len(backbone.features)} "
+                f"modalities, got {feature_names}"
+            )
         if on_unknown not in ("skip", "raise"):
             raise ValueError(f"on_unknown: want 'skip' or 'raise', got {on_unknown!r}")
         if seen_capacity is not None and seen_capacity < 1:
             raise ValueError(f"seen_capacity: want 1 or more, got {seen_capacity}")
-        self.ids, self.users = ids, users
+        self.ids, self.users, self.feature_names = ids, users, feature_names
         self.unknown = 0
         self._raises = on_unknown == "raise"
-        seen = BitSet(len(ids)) if seen_capacity is None else Ring(seen_capacity)
+        rows = backbone.items + backbone.room
+        seen = BitSet(rows) if seen_capacity is None else Ring(seen_capacity)
         self._engine = Engine(backbone, seen)
 
     def __repr__(self) -> str:
@@ -106,6 +118,16 @@ class Recommender:
     def items(self) -> int:
         """Size of the catalogue."""
         return len(self.ids)
+
+    @property
+    def room(self) -> int:
+        """How many items can still be added."""
+        return self._engine.backbone.items + self._engine.backbone.room - self.items
+
+    @property
+    def feature_dims(self) -> tuple[int, ...]:
+        """Dimensions of the items' features, one per modality; () without features."""
+        return self._engine.backbone.features
 
     @property
     def times(self) -> bool:
@@ -308,6 +330,44 @@ class Recommender:
             best = self._engine.top(state, asked, slots)
         return state, self._answers(best, k, told)
 
+    def add_items(
+        self,
+        ids: Sequence[RawId],
+        features: Mapping[str, np.ndarray] | Sequence[np.ndarray],
+        titles: Sequence[str] | None = None,
+    ) -> None:
+        """Takes in new items by their features alone; nothing is trained.
+
+        From the next call on they are recommended, observed and excluded as all others
+        are. States from before stay valid, and nothing is compiled but, once, the
+        program that writes items. No other call may run meanwhile.
+
+        Args:
+            ids: Their raw ids.
+            features: Per modality, by name or in the order of the run, (n, dim) numbers
+                made in the way of the run's own features; zeros for an item without
+                this modality.
+            titles: Their titles, "" where unknown.
+
+        Raises:
+            ValueError: An id that there is already, or more items than there is room
+                for (see `jaxrec.load`); features that are not those of the model; a
+                model that makes no item vectors of features, or a portable file.
+                Nothing is then added.
+        """
+        backbone = self._engine.backbone
+        check_adds(backbone)
+        new = read_items(
+            self.ids, backbone.features, self.feature_names, ids, features, titles
+        )
+        if len(new.ids) > self.room:
+            raise ValueError(
+                f"add_items: {len(new.ids)} items, but there is room for {self.room} "
+                "more; load the run with more, jaxrec.load(workdir, room=...)"
+            )
+        self._engine.add(self.items + 1, new.features)
+        self.ids.extend(new.ids, new.titles)
+
     def take(self, state: State, indices: Sequence[int]) -> State:
         """The state of the users at `indices`, in that order."""
         slots = states.slots_of(indices, self._engine.users(state))
@@ -368,7 +428,8 @@ class Recommender:
         """Writes the model as a portable file, see `jaxrec.serve.portable.save`."""
         from jaxrec.serve import portable
 
-        portable.save(path, self._engine.backbone, self.ids, users=self.users)
+        backbone = self._engine.as_it_is(self.items)
+        portable.save(path, backbone, self.ids, users=self.users)
 
     def _asked(self, *asked) -> Asked:
         return read_asked(self._engine.backbone, self.items, *asked)

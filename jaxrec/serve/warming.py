@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from jaxrec.serve.engine import USERS
 
 if TYPE_CHECKING:
@@ -28,6 +30,8 @@ def warm(
     def now(times):  # Any time will do.
         return {"times": times} if rec.times else {}
 
+    if rec.room:
+        rec.add_items([], [np.zeros((0, dim), np.float32) for dim in rec.feature_dims])
     for count in users:
         items, when = [item] * count, now([0] * count)
         state = rec.observe(rec.start(count), items, **when)

@@ -29,6 +29,7 @@ def load(
     seen_capacity: int | None = None,
     on_unknown: str = "skip",
     lengths: tuple[int, ...] = LENGTHS,
+    room: int = 0,
 ) -> Recommender:
     """Loads the best parameters of a run for serving.
 
@@ -39,6 +40,8 @@ def load(
         on_unknown: See `Recommender`.
         lengths: Lengths of history that programs are made for; longer ones are read in
             pieces of the last.
+        room: How many items `Recommender.add_items` may add later, of a model whose
+            item vectors are made of features. Each costs the memory of an item.
 
     Raises:
         FileNotFoundError: The directory is no run, or has no best checkpoint yet; the
@@ -50,25 +53,34 @@ def load(
         raise ValueError(f"checkpoint: only 'best' can be served, got {checkpoint!r}")
     if not lengths or min(lengths) < 1:
         raise ValueError(f"lengths: want one or more of 1 or more, got {lengths}")
+    if type(room) is not int or room < 0:
+        raise ValueError(f"room: want an integer of 0 or more, got {room!r}")
     path = Path(workdir)
     check_is_run(path)
     config = read_config(path)
     has_users = bool(config["model"].get("users"))
     ids, users, features = _read_ids(path / IDS_FILE, has_users)
     module = model_module(config["model"]["name"])
-    cfg = config_of_run(config, len(ids), len(users or ()), features)
+    cfg = config_of_run(config, len(ids), len(users or ()), tuple(features.values()))
     params = best_params(path, lambda key: module.init(key, cfg))
     serving = serving_module(config["model"]["name"])
-    backbone = from_model(module, cfg, params, serving=serving, lengths=lengths)
+    backbone = from_model(
+        module, cfg, params, serving=serving, lengths=lengths, room=room
+    )
     return Recommender(
-        backbone, ids, users, seen_capacity=seen_capacity, on_unknown=on_unknown
+        backbone,
+        ids,
+        users,
+        feature_names=tuple(features),
+        seen_capacity=seen_capacity,
+        on_unknown=on_unknown,
     )
 
 
 def _read_ids(
     path: Path, has_users: bool
-) -> tuple[ItemIds, UserIds | None, tuple[int, ...]]:
-    """Ids of items and users, and the dimensions of the items' features."""
+) -> tuple[ItemIds, UserIds | None, dict[str, int]]:
+    """Ids of items and users, and the dimensions of the items' features by modality."""
     try:
         with path.open("rb") as file, np.load(file) as arrays:
             titles = arrays["titles"] if "titles" in arrays else None

@@ -59,3 +59,15 @@ def test_arrays_that_do_not_fit(ids, titles, message):
     titles = None if titles is None else np.array(titles)
     with pytest.raises(ValueError, match=message):
         ItemIds(np.array(ids), titles)
+
+
+def test_items_are_added_behind_the_others():
+    ids = ItemIds(np.array(["", "a", "b"]))
+    assert ids.titles_array is None
+    ids.extend(["c"], None)
+    assert ids.titles_array is None
+    ids.extend(["d", "e"], ["D", ""])
+    assert len(ids) == 5
+    assert ids.numbers(["e", "c", "x"])[0].tolist() == [5, 3]
+    assert ids.array.tolist() == ["", "a", "b", "c", "d", "e"]
+    assert ids.titles_array.tolist() == ["", "", "", "", "D", ""]

@@ -23,6 +23,26 @@ def test_small_parameters_are_constants(monkeypatch):
     np.testing.assert_allclose(result, 2 * (2 + 3) * 300)
 
 
+def test_what_is_replaced_is_no_constant_and_compiles_nothing():
+    made = Programs(PARAMS, ["small"])
+    assert [leaf.nbytes for leaf in made._variable] == [2 * 4]
+    assert made.call("f", weighted, np.float32(2)) == 2 * 5 * 300
+
+    def added(params, x):
+        return {"small": params["small"].at[1].set(x)}
+
+    (old,) = made._variable
+    made.update("g", added, np.float32(9))
+    assert old.is_deleted()  # written into, not copied
+    before = made.compiled
+    assert made.call("f", weighted, np.float32(2)) == 2 * 11 * 300
+    made.update("g", added, np.float32(1))
+    assert made.call("f", weighted, np.float32(2)) == 2 * 3 * 300
+    assert made.compiled == before
+    assert made.params["small"].tolist() == [2, 1]
+    np.testing.assert_array_equal(made.params["large"], PARAMS["large"])
+
+
 def test_one_program_per_key():
     made = Programs(PARAMS)
     assert "f" not in made
