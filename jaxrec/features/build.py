@@ -96,7 +96,11 @@ def again(
     if not (files if kind == images.KIND else texts):
         return None
     if kind == hashed.KIND:
-        vectors = hashed.from_arrays(arrays).encode(list(texts.values()))
+        try:
+            encoder = hashed.from_arrays(arrays)
+        except ValueError as error:
+            raise ValueError(f"encoder/{modality}: {error}") from None
+        vectors = encoder.encode(list(texts.values()))
         return Part(np.array(list(texts)), vectors, "built-in", arrays)
     name = str(arrays.get("name", ""))
     if kind == encoders.KIND:

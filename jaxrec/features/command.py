@@ -21,7 +21,7 @@ from jaxrec.core.cli import readable_errors, set_up_logging
 from jaxrec.data import catalog, load
 from jaxrec.features import build, encoders, images, store
 from jaxrec.features.built_in import TEXT_DIM
-from jaxrec.features.texts import GENERATED, item_file, read_texts, texts_of
+from jaxrec.features.texts import GENERATED, item_file, read_texts, texts_of, without
 
 BUILT_IN, NONE = "built-in", "none"
 
@@ -87,9 +87,10 @@ def _run(options: argparse.Namespace) -> None:
     old = store.load(options.like) if options.like else None
     makers = _makers(options, texts, files, old)
     if not makers:
+        reason = without(options.data) if options.data else "no data set is named"
         raise ValueError(
-            f"there is nothing to make features of: {options.data or 'no data set'} "
-            "has no texts; name an item file (--items), images or tables"
+            f"there is nothing to make features of: {reason}; name an item file "
+            "(--items), images or tables"
         )
     parts, seconds = {}, {}
     for name, make in makers.items():

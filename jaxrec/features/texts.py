@@ -71,9 +71,16 @@ def texts_of(data: Mapping[str, Any], sequences: Sequences) -> dict[str, str]:
         return read_texts(path)
     if sequences.titles is None:
         raise ValueError(
-            f"the data set {data.get('name', '')!r} has no texts of its items; name a "
-            "file that has (data.titles), or make features from something else with "
-            "python -m jaxrec.features and name them (features.path)"
+            f"{without(data.get('name', ''))}; name a file that has (data.titles), or "
+            "make features from something else with python -m jaxrec.features and "
+            "name them (features.path)"
         )
     pairs = zip(sequences.item_ids[1:].tolist(), sequences.titles[1:], strict=True)
     return {item: text_of({"title": str(t)} if t else {}) for item, t in pairs}
+
+
+def without(name: str) -> str:
+    """That a data set has no texts, and the file that would have them, if any."""
+    said = f"the data set {name!r} has no texts of its items"
+    candidates = catalog.CATALOG[name].titles if name in catalog.CATALOG else ()
+    return said + (f", {' or '.join(candidates)} is not there" if candidates else "")

@@ -58,12 +58,16 @@ def test_built_in(capsys):
     np.testing.assert_array_equal(features.tables["text"], wanted)
 
 
-def test_the_items_of_a_data_set(place, monkeypatch):
+def test_the_items_of_a_data_set(place, capsys):
     (place / "amazon-games-2018").mkdir()
     (place / "amazon-games-2018" / "sequences.txt").write_text("u 9 7 8\n")
     (place / "items.tsv").rename(place / "amazon-games-2018" / "Games.item")
     assert run("--data=games2018", f"--path={place}", "--text_dim=2") == 0
     assert load("out/f.npz").item_ids.tolist() == IDS
+    (place / "amazon-games-2018" / "Games.item").unlink()
+    assert run("--data=games2018", f"--path={place}") == 2
+    error = capsys.readouterr().err
+    assert "no texts of its items, amazon-games-2018/Games.item is not there" in error
 
 
 def test_titles_of_a_generated_world(monkeypatch):
@@ -179,8 +183,8 @@ def test_images(place, capsys):
         (["--path=x", "--data=toys", "--items=items.tsv"], "--path has no effect"),
         (["--data=toys"], "none of amazon-toys/sequential.txt"),
         (["--items=absent.tsv"], "absent.tsv"),
-        (["--data=custom"], "nothing to make features of: custom has no texts"),
-        ([], "nothing to make features of: no data set has no texts"),
+        (["--data=custom"], "the data set 'custom' has no texts of its items; name"),
+        ([], "nothing to make features of: no data set is named"),
         (["--text=built-in", "--data=custom"], "there are no texts; name --items"),
         (["--items=items.tsv", "--text_dim=0"], "1 dimension or more, got 0"),
         (["--items=items.tsv", "--text=./no"], "no such directory of a model"),
@@ -213,6 +217,22 @@ def test_new_items_that_do_not_fit(place, capsys):
         assert run("--like=old.npz", f"--table={name}=new.npz") == 2
         wanted = f"'{name}' has 4 dimensions here; wanted are 'audio' of 3"
         assert wanted in capsys.readouterr().err
+
+
+def test_an_encoder_that_cannot_be_had_again(capsys):
+    assert command.main(["--items=items.tsv", "--text_dim=3", "--out=old.npz"]) == 0
+    arrays = dict(np.load("old.npz"))
+    for changes, message in (
+        (
+            {"version": np.array(0)},
+            "encoder/text: the built-in encoder is of version 0",
+        ),
+        ({"kind": np.array("magic")}, "encoder/text: the kind 'magic' is unknown"),
+    ):
+        changed = {f"encoder/text/{key}": value for key, value in changes.items()}
+        np.savez("changed.npz", **arrays | changed)
+        assert run("--like=changed.npz", "--items=items.tsv") == 2
+        assert message in capsys.readouterr().err
 
 
 def test_without_a_library(monkeypatch, capsys):
