@@ -80,8 +80,10 @@ def test_read_items(tmp_path, name, content, wanted):
     assert read_items(tmp_path / name) == wanted
     (tmp_path / f"{name}.gz").write_bytes(gzip.compress(content))
     assert read_items(tmp_path / f"{name}.gz") == wanted
-    titles = {key: {k: v for k, v in fields.items() if k == "title"}
-              for key, fields in wanted.items()}  # fmt: skip
+    titles = {
+        key: {k: v for k, v in fields.items() if k == "title"}
+        for key, fields in wanted.items()
+    }
     assert read_items(tmp_path / name, ("title",)) == titles
 
 
@@ -99,7 +101,7 @@ def test_read_items(tmp_path, name, content, wanted):
         ("i.jsonl", '{"asin": "1"}\n[1]\n', "line 2: not a JSON object"),
         ("i.jsonl", '{"asin": "1"}\n{"title": "x"}\n', "line 2: no item id.*title"),
     ],
-)  # fmt: skip
+)
 def test_bad_files(tmp_path, name, content, message):
     (tmp_path / name).write_text(content)
     with pytest.raises(ValueError, match=rf"{name}(:|,) .*{message}"):

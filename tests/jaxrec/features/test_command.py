@@ -167,8 +167,12 @@ def test_images(place, capsys):
     assert features.tables["image"].any(axis=1).tolist() == [0, 1, 0, 1, 0]
     # Left out once is not encoded: without the flag it is an error as before.
     assert run(*given) == 2
-    assert command.main(["--like=out/f.npz", "--images=photos", "--skip_bad",
-                         "--out=new.npz"]) == 0  # fmt: skip
+    assert (
+        command.main(
+            ["--like=out/f.npz", "--images=photos", "--skip_bad", "--out=new.npz"]
+        )
+        == 0
+    )
     new = load("new.npz")
     assert new.item_ids.tolist() == ["5", "7", "9"]
     np.testing.assert_array_equal(new.tables["image"][1], features.tables["image"][1])
