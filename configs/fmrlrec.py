@@ -60,6 +60,7 @@ def get_config(argument: str = "synthetic") -> ConfigDict:
             "data": common.synthetic() if synthetic else common.data(name),
             "features": {
                 "kind": "given",  # or random, or none
+                "negatives": "seen",  # or all, new items too
                 "path": "",  # of python -m jaxrec.features; "" encodes the data's texts
                 "modalities": (),  # which of the file's; () is all
                 "text_dim": 256,  # of the encoder that needs no download

@@ -46,8 +46,8 @@ def write(workdir, items=ITEMS, seed=0, model=None, titles=True, **sections):
     return cfg, tree
 
 
-def save(workdir, tree, items, model, titles=True, **sections):
-    """Writes what a run of any model leaves behind."""
+def save(workdir, tree, items, model, titles=True, features=None, **sections):
+    """Writes what a run of any model leaves behind; `features` are dimensions."""
     workdir.mkdir(parents=True, exist_ok=True)
     sections = {"entry": "jaxrec.tasks.next_item", "data": {}, **sections}
     text = json.dumps({**sections, "model": model})
@@ -55,6 +55,9 @@ def save(workdir, tree, items, model, titles=True, **sections):
     arrays = {"item_ids": item_ids(items), "user_ids": np.array(["u1", "u2"])}
     if titles:
         arrays["titles"] = np.array(["", *(f"Title {n}" for n in range(1, items + 1))])
+    if features:
+        arrays["feature_names"] = np.array(list(features))
+        arrays["feature_dims"] = np.array(list(features.values()))
     np.savez(workdir / "ids.npz", **arrays)
     checkpoints = Checkpoints(workdir)
     checkpoints.save_best(7, tree, {})

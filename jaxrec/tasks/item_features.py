@@ -17,6 +17,8 @@ from jaxrec.data.sequences import Sequences
 from jaxrec.models import config_fields
 
 _KINDS = ("given", "random", "none")
+_NEGATIVES = ("all", "seen")
+_OWN = ("kind", "negatives")
 
 
 class ItemFeatures(NamedTuple):
@@ -27,11 +29,13 @@ class ItemFeatures(NamedTuple):
       dims: their dimensions.
       tables: (items, dim) float32 per modality, rows of 0 where an item lacks it; ()
         where the model's own random ones stay.
+      spares_new: whether items without a training event are no negatives.
     """
 
     names: tuple[str, ...] = ()
     dims: tuple[int, ...] = ()
     tables: tuple[np.ndarray, ...] = ()
+    spares_new: bool = False
 
 
 def of_run(config: Mapping[str, Any], sequences: Sequences) -> ItemFeatures:
@@ -55,16 +59,23 @@ def of_run(config: Mapping[str, Any], sequences: Sequences) -> ItemFeatures:
             f"config.features: model {name!r} makes no item vectors of features; leave "
             "the section out"
         )
-    if kind not in _KINDS:
-        raise ValueError(
-            f"features.kind: {kind!r} is unknown, nearest is "
-            f"{nearest(kind, _KINDS)!r}; known are {', '.join(_KINDS)}"
-        )
+    _check("features.kind", kind, _KINDS)
+    _check("features.negatives", options["negatives"], _NEGATIVES)
     if kind == "none":
         return ItemFeatures()
     from jaxrec import features
 
-    found = features.for_run(options, config["data"], sequences)
+    others = {key: options[key] for key in options if key not in _OWN}
+    found = features.for_run(others, config["data"], sequences)
     names, tables = zip(*found.tables.items(), strict=True)
     dims = tuple(table.shape[1] for table in tables)
-    return ItemFeatures(names, dims, tables if kind == "given" else ())
+    spares_new = options["negatives"] == "seen"
+    return ItemFeatures(names, dims, tables if kind == "given" else (), spares_new)
+
+
+def _check(key: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise ValueError(
+            f"{key}: {value!r} is unknown, nearest is {nearest(value, known)!r}; known "
+            f"are {', '.join(known)}"
+        )

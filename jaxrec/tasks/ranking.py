@@ -87,7 +87,11 @@ class RankingTask(abc.ABC):
             )
         self.batches = self.make_batches()
         self.batch = self.batches
-        self._counts = None
+        self._counts = self._spared = None
+        if self.features.spares_new:
+            new = popularity_counts(split) == 0
+            new[0] = False  # The padding has none either.
+            self._spared = np.pad(new, (0, self.cfg.rows - len(new)))
         loss = config["loss"]
         if loss["name"] == "sampled_softmax" and loss["negatives"] == "popularity":
             self._counts = popularity_counts(split)
@@ -187,6 +191,8 @@ class RankingTask(abc.ABC):
         keys = row_keys(key, batch["row"]) if drops(self.cfg) else None
         hidden = self.outputs(params, batch, keys)
         table, bias = self.model.head(params, self.cfg)
+        if self._spared is not None:
+            bias = jnp.where(self._spared, -1e9, bias)
         flat = hidden.reshape(-1, hidden.shape[-1]).astype(self.cfg.compute_dtype)
         labels = batch["labels"].reshape(-1)
         weights = (labels > 0).astype(jnp.float32)

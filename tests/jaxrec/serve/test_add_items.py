@@ -243,8 +243,8 @@ def test_a_cut_model_with_its_features_takes_in_items(whole):
 def test_a_run_is_loaded_with_room(whole, tmp_path):
     cfg, tree, new = parts(whole)
     section = {"name": "fmrlrec", "sizes": list(nested_runs.SIZES), "blocks": 1}
-    section["features"] = list(FEATURES)
-    serving_runs.save(tmp_path / "run", tree, ITEMS, section)
+    given = {"text": FEATURES[0], "image": FEATURES[1]}
+    serving_runs.save(tmp_path / "run", tree, ITEMS, section, features=given)
     rec = jaxrec.load(tmp_path / "run", lengths=(8,), room=ADDED)
     rec.add_items(NEW, new)
     (answer,) = rec.recommend([raw(HISTORY)], 10)

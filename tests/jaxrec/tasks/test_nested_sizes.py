@@ -1,5 +1,7 @@
 """A model with several sizes under the tasks: its losses, and a run of it."""
 
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ import jaxrec
 from jaxrec.core.parallel import make_mesh, shardings
 from jaxrec.core.run_directory import best_params
 from jaxrec.eval import saved_ranks
+from jaxrec.eval.floors import popularity_counts
 from jaxrec.features import Features, save
 from jaxrec.models import fmrlrec
 from jaxrec.tasks import next_item
@@ -184,3 +187,27 @@ def test_blocks_of_items_are_refused(tmp_path):
     ):
         next_item.run(config, tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("negatives", ["seen", "all"])
+def test_new_items_are_no_negatives(negatives, tmp_path):
+    config = tiny_nested(tmp_path)
+    config.features.negatives = negatives
+    split = jaxrec.data.load(config.data)
+    split = dataclasses.replace(split, train_end=split.sequences.offsets[:-1] + 3)
+    new = np.flatnonzero(popularity_counts(split)[1:] == 0) + 1
+    assert 0 < len(new) < 20
+    task = next_item.NextItem(config, split, make_mesh(devices=jax.devices()[:1]))
+    params = quick_jit(task.init)(jax.random.key(0))
+
+    def loss(table):
+        embedding = params["embedding"] | {"table": table}
+        given = params | {"embedding": embedding}
+        return task.loss(given, task.batch(0), jax.random.key(1))["loss"][0]
+
+    gradient = quick_jit(jax.grad(loss))(params["embedding"]["table"])
+    moved = np.abs(gradient).max(1) > 0
+    assert moved[new].all() == (negatives == "all")
+    assert moved[new].any() == (negatives == "all")
+    others = np.setdiff1d(np.arange(1, WORLD["num_items"] + 1), new)
+    assert moved[others].all()
