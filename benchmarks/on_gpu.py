@@ -77,6 +77,8 @@ def parts(out: Path, runs: Path, quick: bool) -> list[Part]:
         bench("serving", 120, "--only", "batch,window"),
         bench("study_group", 90),
         bench("topk", 90),
+        bench("funnel", 120),
+        bench("nested", 90),
         training("ml1m", 200),
         training("beauty", 200),
         bench("evaluation", 90),

@@ -71,6 +71,10 @@ TARGETS = {
     "A1": Target("attention train step / fastest PyTorch SASRec", 2, 4, _CPU),
     "A2": Target("step of a study's members together / one by one"),
     "A3": Target("event that fills the window, one step / anew"),
+    "N1": Target("top k as a funnel / by all coordinates"),
+    "N2": Target("nested linear with gradients / dense and masked"),
+    "N3": Target("loss at every width with gradients / a loss per width"),
+    "N3b": Target("loss at every width, times the widest alone"),
     "R1": Target("training targets per CPU second / RecBole's", 10, None, _CPU),
     "R2": Target("NDCG@10 / RecBole's at any CPU second", 1, None, _CPU),
     "G1": Target("train step bf16 / fastest PyTorch", 2, 4, _GPU | _ML1M),
@@ -90,7 +94,7 @@ TARGETS = {
 }
 _CASE = (
     *("model", "shape", "items", "positions", "dim", "length", "batch"),
-    *("data", "steps", "peer", "keep_freed_memory"),
+    *("k", "funnel", "data", "steps", "peer", "keep_freed_memory"),
 )
 
 
@@ -153,6 +157,8 @@ def _more(row: Row) -> str:
         facts.append(f"{row['cpu_ratio']:.3g} in CPU time")
     if "compile_ratio" in row:
         facts.append(f"{row['compile_ratio']:.2g} times less compilation")
+    if "recall" in row:
+        facts.append(f"{100 * row['recall']:.3g} % of the true top k")
     if "scratch" in row:
         facts.append(f"{100 * row['scratch']:.2g} % of the scratch memory")
     if "p50_us" in row:

@@ -120,6 +120,11 @@ class Recommender:
         return len(self.ids)
 
     @property
+    def sizes(self) -> tuple[int, ...]:
+        """Widths of the models inside a nested one, the last its own; else ()."""
+        return self._engine.backbone.sizes
+
+    @property
     def room(self) -> int:
         """How many items can still be added."""
         return self._engine.backbone.items + self._engine.backbone.room - self.items

@@ -11,7 +11,7 @@ from benchmarks import harness, on_gpu
 
 KERNELS = (
     *("scan", "softmax", "train_step", "attention_step", "serving", "study_group"),
-    *("topk", "evaluation"),
+    *("topk", "funnel", "nested", "evaluation"),
 )
 
 

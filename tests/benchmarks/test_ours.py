@@ -11,8 +11,12 @@ import resource
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
+import nested_runs
 import numpy as np
 import pytest
+import serving_runs
+import tiny_runs
 
 pytest.importorskip("torch", reason="the peers need the extra [bench]")
 
@@ -20,7 +24,9 @@ from benchmarks import (
     attention_step,
     command,
     evaluation,
+    funnel,
     harness,
+    nested,
     on_gpu,
     packing,
     pipeline,
@@ -141,6 +147,53 @@ def test_softmax(bench):
 def test_topk(bench):
     topk.compare(bench, 300, 2, False)
     assert targets(bench).keys() == {"P5", "P5b"}
+
+
+def test_funnel(bench, monkeypatch):
+    monkeypatch.setattr(funnel, "FUNNELS", ((8, 40), (32, 40)))
+    catalogue = funnel.Catalogue(300, "trained", funnel.QUERIES, dim=64)
+    found = funnel.recalls(catalogue, 10)
+    assert 0 < found[8, 40] < found[32, 40] <= 1
+    funnel.compare(bench, catalogue, 2, 10, found, found)
+    assert targets(bench).keys() == {"N1"}
+
+
+def test_recall_of_a_run(bench, tmp_path, monkeypatch):
+    monkeypatch.setattr(funnel, "KS", (5,))
+    monkeypatch.setattr(funnel, "SHORTLISTS", (6, 40))
+    cfg = nested_runs.config()
+    section = {"name": "fmrlrec", "sizes": list(cfg.sizes), "blocks": 1}
+    data = tiny_runs.tiny(**tiny_runs.WORLD).data.to_dict()
+    tree = nested_runs.params(cfg)
+    serving_runs.save(tmp_path / "run", tree, cfg.items, section, data=data)
+    funnel.of_run(bench, tmp_path / "run", users=9)
+    rows = [json.loads(line) for line in bench.path.read_text().splitlines()]
+    found = {row["funnel"]: row["recall"] for row in rows}
+    assert found.keys() == {"4, 6", "4, 40", "8, 6", "8, 40"}
+    assert 0 < found["4, 6"] < found["8, 6"] < found["8, 40"] == found["4, 40"] == 1
+
+
+@pytest.mark.parametrize("curve", funnel.CURVES)
+def test_the_first_coordinates_know_what_the_curve_says(curve):
+    catalogue = funnel.Catalogue(2000, curve, 200, dim=64)
+    queries, table = np.asarray(catalogue.queries), np.asarray(catalogue.table)
+    full = queries @ table.T
+    for share, wanted in funnel.CURVES[curve].items():
+        width = round(64 * share)
+        some = queries[:, :width] @ table[:, :width].T
+        found = [np.corrcoef(a, b)[0, 1] ** 2 for a, b in zip(some, full, strict=True)]
+        assert abs(np.mean(found) - wanted) < 0.05
+
+
+def test_nested(bench):
+    nested.linear(bench, 20, 16, jnp.float32)
+    nested.loss(bench, softmax.Problem(20, 30, 16), jnp.float32)
+    assert targets(bench).keys() == {"N2", "N3", "N3b"}
+
+
+def test_sizes_that_double():
+    assert nested.doubling(8) == (8,)
+    assert nested.doubling(64) == (8, 16, 32, 64)
 
 
 def test_packing(bench):
