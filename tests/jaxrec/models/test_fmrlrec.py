@@ -222,6 +222,16 @@ def test_bfloat16_is_close_and_returns_float32(shallow):
     assert 1e-4 < difference.mean() < 0.02
 
 
+def test_features_of_new_items_become_vectors_as_those_of_old_ones(model):
+    params, cfg = model
+    folded = fmrlrec_serving.fold(params, cfg)
+    features = params["features"]["table"][3:6]
+    found = fmrlrec_serving.vectors(folded, cfg, features)
+    np.testing.assert_allclose(found, folded["items"][3:6], **close)
+    nothing = fmrlrec_serving.vectors(folded, cfg, 0 * features[:1])
+    np.testing.assert_allclose(nothing[0], folded["items"][0], **close)
+
+
 def test_every_place_of_dropout_has_masks_of_its_own(model, monkeypatch):
     params, cfg = model
     cfg = dataclasses.replace(cfg, dropout=0.25, dropout_lru=0.5)
