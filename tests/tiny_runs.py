@@ -39,7 +39,7 @@ def nested_tables():
 
 def tiny_nested(folder):
     """A tiny fMRLRec of sizes 4 and 8 with features from a file in `folder`."""
-    config = load_config(f"{CONFIGS / 'fmrlrec.py'}:synthetic")
+    config = load_config(f"{CONFIGS / 'fmrlrec.py'}:synthetic@paper")
     config.data.update(WORLD)
     ids = np.array([f"i{n}" for n in range(1, WORLD["num_items"] + 1)])
     config.features.path = str(folder / "features.npz")

@@ -2,20 +2,28 @@
 
 As in `jaxrec.losses.softmax` the gradient is made in the forward pass, block by block,
 so that no more than one block's gathered rows and scores exist.
+
+With the sizes of a nested model the loss is summed over them, as in
+`jaxrec.losses.matryoshka`: the scores at each width are those at the one before plus an
+increment, rows are gathered once and their gradients scattered once, so that all widths
+take the products of the widest.
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
 
+from jaxrec.core.nested import increments
 from jaxrec.losses.blocks import split_positions, sum_dtype
 
 # From a block's target scores (c,), the scores (c, s) of its drawn items, labels (c,)
 # and drawn ids, (c, s) or (s,), to the loss (c,) of each position.
 Each = Callable[[jax.Array, jax.Array, jax.Array, jax.Array], jax.Array]
 
+# Widths s_1 < ... < s_K = d, each with what its loss weighs; () is d alone.
+Sizes = Sequence[tuple[int, float]]
 
 _CHUNK = 512
 _ROWS = 2**15  # gathered at one time on a CPU
@@ -43,6 +51,7 @@ def own_negatives_loss(
     negatives: jax.Array,
     *,
     chunk: int = 0,
+    sizes: Sizes = (),
 ) -> jax.Array:
     """`gathered_loss` where each position has negatives (n, s) of its own.
 
@@ -57,9 +66,8 @@ def own_negatives_loss(
         )
     chunk = chunk or choose_chunk(negatives.shape[1])
     (drawn,) = split_positions((negatives,), chunk)
-    return gathered_loss(
-        each, x, table, bias, labels, weights, drawn, chunk=chunk, offset=0.0
-    )
+    inputs = (x, table, bias, labels, weights, drawn)
+    return gathered_loss(each, *inputs, chunk=chunk, offset=0.0, sizes=sizes)
 
 
 def gathered_loss(
@@ -73,6 +81,7 @@ def gathered_loss(
     *,
     chunk: int,
     offset: jax.Array | float,
+    sizes: Sizes = (),
 ) -> jax.Array:
     """Sum over positions of w times the loss of a target's and some items' scores.
 
@@ -87,55 +96,62 @@ def gathered_loss(
         positions of a block, or (k, c, s), for each its own.
       chunk: most positions per block.
       offset: (k, s), added to the scores of the drawn items; or a scalar.
+      sizes: widths that the loss is summed over, with their weights; () is d alone.
 
     Returns:
       Scalar, the weighted sum. Differentiable in `x`, `table`, `bias` and `weights`.
 
     Raises:
-      ValueError: a chunk below 1.
+      ValueError: a chunk below 1, or sizes that do not end at d.
     """
+    sizes = tuple(sizes) or ((x.shape[1], 1.0),)
+    if sizes[-1][0] != x.shape[1]:
+        widths = tuple(size for size, _ in sizes)
+        raise ValueError(f"sizes: {widths} do not end at the width {x.shape[1]}")
     x, table, bias, weights = map(jnp.asarray, (x, table, bias, weights))
     weights = weights.astype(sum_dtype(x))
     x, labels, weights = split_positions((x, labels, weights), chunk)
     offset = jnp.asarray(offset, jnp.float32)
     if not offset.ndim:
         offset = jnp.broadcast_to(offset, (len(x), 1))
-    return _fused(x, table, bias, weights, labels, drawn, offset, each)
+    return _fused(x, table, bias, weights, labels, drawn, offset, each, sizes)
 
 
 def _block_loss(
-    xs, ws, target_rows, target_bias, rows, row_bias, ys, drawn, offset, each
+    xs, ws, target_rows, target_bias, rows, row_bias, ys, drawn, offset, each, sizes
 ):
     wide = sum_dtype(xs)
-    target = jnp.einsum(
-        "nd,nd->n", xs, target_rows.astype(xs.dtype), preferred_element_type=wide
-    )
-    target = target + target_bias
     equation = "nd,sd->ns" if rows.ndim == 2 else "nd,nsd->ns"
-    scores = jnp.einsum(
-        equation, xs, rows.astype(xs.dtype), preferred_element_type=wide
-    )
-    scores = scores + row_bias + offset
-    return (ws * each(target, scores, ys, drawn)).sum()
+    target, scores, total = target_bias, row_bias + offset, 0.0
+    steps = increments([size for size, _ in sizes])
+    for (begin, end), (_, share) in zip(steps, sizes, strict=True):
+        part, own = xs[:, begin:end], target_rows[:, begin:end].astype(xs.dtype)
+        target = target + jnp.einsum("nd,nd->n", part, own, preferred_element_type=wide)
+        others = rows[..., begin:end].astype(xs.dtype)
+        scores = scores + jnp.einsum(
+            equation, part, others, preferred_element_type=wide
+        )
+        total += share * each(target, scores, ys, drawn)
+    return (ws * total).sum()
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(7,))
-def _fused(x, table, bias, weights, labels, drawn, offset, each):
+@functools.partial(jax.custom_vjp, nondiff_argnums=(7, 8))
+def _fused(x, table, bias, weights, labels, drawn, offset, each, sizes):
     def body(total, block):
-        return total + _block_loss(*_gathered(table, bias, block), each), None
+        return total + _block_loss(*_gathered(table, bias, block), each, sizes), None
 
     blocks = (x, weights, labels, drawn, offset)
     return jax.lax.scan(body, weights[0, 0] * 0, blocks)[0]
 
 
-def _fused_forward(x, table, bias, weights, labels, drawn, offset, each):
+def _fused_forward(x, table, bias, weights, labels, drawn, offset, each, sizes):
     width = table.shape[1]
     gradient = jax.value_and_grad(_block_loss, argnums=range(6))
 
     def body(carry, block):
         total, d_table, d_bias = carry
         loss, (d_x, d_w, d_target, d_target_bias, d_rows, d_row_bias) = gradient(
-            *_gathered(table, bias, block), each
+            *_gathered(table, bias, block), each, sizes
         )
         _, _, ys, ids, _ = block
         d_table = d_table.at[ys].add(d_target)
@@ -161,8 +177,8 @@ def _gathered(table, bias, block):
     return xs, ws, table[ys], bias[ys], table[ids], bias[ids], ys, ids, shift
 
 
-def _fused_backward(each, stored, cotangent):
-    del each
+def _fused_backward(each, sizes, stored, cotangent):
+    del each, sizes
     scaled = ((d * cotangent).astype(d.dtype) for d in stored)
     return (*scaled, None, None, None)
 

@@ -27,7 +27,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxrec.core.bits import mix
-from jaxrec.losses.gathered import own_negatives_loss
+from jaxrec.losses.gathered import Sizes, own_negatives_loss
 
 
 def draw_negatives(
@@ -110,6 +110,7 @@ def bpr(
     negatives: jax.Array,
     *,
     chunk: int = 0,
+    sizes: Sizes = (),
 ) -> jax.Array:
     """Sum over positions of w mean softplus(s- - s+).
 
@@ -122,6 +123,7 @@ def bpr(
       negatives: (n, k) int32 in [0, v); 0 is none, whose term is 0.
       chunk: most positions per block; so many times k rows are gathered at one time. 0
         chooses.
+      sizes: see `jaxrec.losses.gathered.gathered_loss`.
 
     Returns:
       Scalar, the weighted sum, to be divided by the sum of weights. Differentiable in
@@ -131,7 +133,7 @@ def bpr(
       ValueError: negatives that are not (n, k), or a chunk below 0.
     """
     inputs = (x, table, bias, labels, weights, negatives)
-    return own_negatives_loss(_bpr, *inputs, chunk=chunk)
+    return own_negatives_loss(_bpr, *inputs, chunk=chunk, sizes=sizes)
 
 
 def bce(
@@ -143,10 +145,11 @@ def bce(
     negatives: jax.Array,
     *,
     chunk: int = 0,
+    sizes: Sizes = (),
 ) -> jax.Array:
     """Sum over positions of w (softplus(-s+) + mean softplus(s-)); see `bpr`."""
     inputs = (x, table, bias, labels, weights, negatives)
-    return own_negatives_loss(_bce, *inputs, chunk=chunk)
+    return own_negatives_loss(_bce, *inputs, chunk=chunk, sizes=sizes)
 
 
 def gbce(
@@ -160,11 +163,12 @@ def gbce(
     items: int,
     calibration: float = 0.75,
     chunk: int = 0,
+    sizes: Sizes = (),
 ) -> jax.Array:
     """Sum over positions of w times gBCE, as the module says; see `bpr`.
 
     Args:
-      x, table, bias, labels, weights, negatives, chunk: as for `bpr`.
+      x, table, bias, labels, weights, negatives, chunk, sizes: as for `bpr`.
       items: size of the catalogue, more than the k of the negatives.
       calibration: t in [0, 1]; 0 is binary cross-entropy, 1 is calibrated.
 
@@ -174,7 +178,7 @@ def gbce(
     inputs = (x, table, bias, labels, weights, negatives)
     beta = gbce_beta(items, negatives.shape[-1], calibration)
     each = functools.partial(_gbce, beta=beta)
-    return own_negatives_loss(each, *inputs, chunk=chunk)
+    return own_negatives_loss(each, *inputs, chunk=chunk, sizes=sizes)
 
 
 def gbce_beta(items: int, samples: int, calibration: float) -> float:

@@ -26,7 +26,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxrec.losses.blocks import block_shape
-from jaxrec.losses.gathered import gathered_loss, own_negatives_loss
+from jaxrec.losses.gathered import Sizes, gathered_loss, own_negatives_loss
 
 _LEFT_OUT = -1e9
 
@@ -43,6 +43,7 @@ def sampled_softmax(
     samples: int,
     counts: np.ndarray | None = None,
     chunk: int = 512,
+    sizes: Sizes = (),
 ) -> jax.Array:
     """Sum over positions of w times an estimate of -log softmax(x E^T + b)[label].
 
@@ -58,6 +59,7 @@ def sampled_softmax(
       counts: (items + 1,) non-negative integers; an item is drawn in proportion to its
         count, but at least as if it were 1 (entry 0 is not read). `None`: all alike.
       chunk: most positions per block.
+      sizes: see `jaxrec.losses.gathered.gathered_loss`; one sample serves them all.
 
     Returns:
       Scalar, the weighted sum, to be divided by the sum of weights. Differentiable in
@@ -87,6 +89,7 @@ def sampled_softmax(
         drawn,
         chunk=chunk,
         offset=-jnp.log(expected),
+        sizes=sizes,
     )
 
 
@@ -100,6 +103,7 @@ def uniform_negatives_ce(
     *,
     mask_hits: bool = False,
     chunk: int = 0,
+    sizes: Sizes = (),
 ) -> jax.Array:
     """Sum over positions of -w log softmax over the target and its negatives.
 
@@ -120,6 +124,7 @@ def uniform_negatives_ce(
       mask_hits: leave out negatives that hit the target. Where all do, the loss is 0.
       chunk: most positions per block; so many times s rows are gathered at one time. 0
         chooses.
+      sizes: see `jaxrec.losses.gathered.gathered_loss`.
 
     Returns:
       Scalar, the weighted sum. Differentiable in `x`, `table`, `bias` and `weights`.
@@ -128,9 +133,8 @@ def uniform_negatives_ce(
       ValueError: negatives that are not (n, s), or a chunk below 0.
     """
     each = _ce_without_hits if mask_hits else _ce
-    return own_negatives_loss(
-        each, x, table, bias, labels, weights, negatives, chunk=chunk
-    )
+    inputs = (x, table, bias, labels, weights, negatives)
+    return own_negatives_loss(each, *inputs, chunk=chunk, sizes=sizes)
 
 
 def _ce(target, scores, *_):

@@ -201,30 +201,12 @@ class RankingTask(abc.ABC):
 
     def _loss(self, inputs, batch, key):
         """The loss, of a model with several sizes summed over them."""
-        options = self.config["loss"]
-        if not self.sizes:
-            return self._loss_at_width(inputs, batch, key)
-        if options["name"] == "softmax":
-            return linear_matryoshka_ce(*inputs, self.sizes, self._softmax_chunk)
-        hidden, table, *others = inputs
-        return sum(
-            share
-            * self._loss_at_width(
-                (hidden[:, :size], table[:, :size], *others), batch, key
-            )
-            for size, share in self.sizes
-        )
-
-    @property
-    def _softmax_chunk(self):
-        chunk = self.config["loss"]["chunk"]
-        return chunk or (_CHUNK if self.mesh.shape["model"] > 1 else 0)
-
-    def _loss_at_width(self, inputs, batch, key):
         options, items = self.config["loss"], self.cfg.items
         name, chunk, samples = options["name"], options["chunk"], samples_of(options)
         if name == "softmax":
-            chunk = self._softmax_chunk
+            chunk = chunk or (_CHUNK if self.mesh.shape["model"] > 1 else 0)
+            if self.sizes:
+                return linear_matryoshka_ce(*inputs, self.sizes, chunk)
             return linear_softmax_ce(*inputs, chunk, options["catalogue_chunk"])
         if name == "sampled_softmax":
             # Negatives are shared per block of positions: tie them to the first row.
@@ -236,19 +218,22 @@ class RankingTask(abc.ABC):
                 samples=samples,
                 counts=self._counts,
                 chunk=chunk or _CHUNK,
+                sizes=self.sizes,
             )
         rejected = ()
         if name in ("bpr", "bce"):
             rejected = batch["labels"], self.label_segments(batch)
         drawn = draw_negatives(batch["draws"], *rejected, items=items, samples=samples)
         inputs = (*inputs, drawn.reshape(-1, samples))
+        others = {"chunk": chunk, "sizes": self.sizes}
         if name == "uniform_negatives":
-            mask_hits = options["mask_hits"]
-            return uniform_negatives_ce(*inputs, mask_hits=mask_hits, chunk=chunk)
+            return uniform_negatives_ce(
+                *inputs, mask_hits=options["mask_hits"], **others
+            )
         if name == "gbce":
             calibration = options["calibration"]
-            return gbce(*inputs, items=items, calibration=calibration, chunk=chunk)
-        return {"bpr": bpr, "bce": bce}[name](*inputs, chunk=chunk)
+            return gbce(*inputs, items=items, calibration=calibration, **others)
+        return {"bpr": bpr, "bce": bce}[name](*inputs, **others)
 
     def rank(self, params, part: str) -> Ranks:
         """Where the targets of a part stand among all items, one rank per case."""

@@ -1,5 +1,6 @@
 """A model with several sizes under the tasks: its losses, and a run of it."""
 
+import copy
 import dataclasses
 
 import jax
@@ -21,30 +22,39 @@ from tests.jaxrec.tasks.test_task_losses import make_params, task_of
 prefill = numpy_jit(fmrlrec.prefill, static_argnums=1)
 
 
-@pytest.mark.parametrize("name", ["softmax", "uniform_negatives"])
+@pytest.mark.parametrize("name", ["softmax", "sampled_softmax", "gbce"])
 def test_every_loss_is_summed_over_the_sizes(name):
     task, sizes = task_of("uniform_negatives"), ((4, 0.25), (8, 2.0))
     task.config["loss"]["name"] = name
     batch, params = task.batch(0), make_params()
     labels = batch["labels"].ravel()
-    hidden = params["embedding"]["table"][batch["tokens"]].reshape(-1, 8)
-    weights = np.float32(labels > 0)
+    weights, key = np.float32(labels > 0), jax.random.key(3)
 
     def separate(params):
         table, bias = params["embedding"]["table"], params["item_bias"]
-        return [
-            task._loss_at_width(
-                (hidden[:, :size], table[:, :size], bias, labels, weights), batch, None
+        hidden = table[batch["tokens"]].reshape(-1, 8)
+        return sum(
+            share
+            * task._loss(
+                (hidden[:, :size], table[:, :size], bias, labels, weights), batch, key
             )
-            for size, _ in sizes
-        ]
+            for size, share in sizes
+        )
 
-    narrow, wide = quick_jit(separate)(params)
-    assert abs(narrow - wide) > 1
-    task.sizes = sizes
-    got, count = quick_jit(task.loss)(params, batch, jax.random.key(0))["loss"]
-    assert float(got) == pytest.approx(float(0.25 * narrow + 2 * wide), rel=1e-5)
-    assert float(count) == weights.sum()
+    def joint(params):
+        table, bias = params["embedding"]["table"], params["item_bias"]
+        hidden = table[batch["tokens"]].reshape(-1, 8)
+        other = copy.copy(task)
+        other.sizes = sizes
+        return other._loss((hidden, table, bias, labels, weights), batch, key)
+
+    wanted, wanted_gradient = quick_jit(jax.value_and_grad(separate))(params)
+    got, gradient = quick_jit(jax.value_and_grad(joint))(params)
+    assert float(got) == pytest.approx(float(wanted), rel=1e-5)
+    for one, other in zip(
+        jax.tree.leaves(gradient), jax.tree.leaves(wanted_gradient), strict=True
+    ):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +74,8 @@ def model_of(config, own_vectors=True):
         blocks=1,
         dropout=0.1,
         dropout_lru=0.1,
+        r_min=config.model.r_min,
+        r_max=config.model.r_max,
     )
 
 
