@@ -18,6 +18,7 @@ from functools import partial
 from pathlib import Path
 
 from jaxrec.core.cli import readable_errors, set_up_logging
+from jaxrec.core.text_table import aligned
 from jaxrec.data import catalog, load
 from jaxrec.features import build, encoders, images, store
 from jaxrec.features.built_in import TEXT_DIM
@@ -199,9 +200,4 @@ def _report(
         took = f"{seconds[name]:.1f}" if name in seconds else ""
         source = parts[name].source if name in parts else "none: nothing to encode"
         rows.append((name, f"{items:,}", str(dims), f"{missing:,}", took, source))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = []
-    for name, *numbers, source in rows:
-        cells = [f"{n:>{w}}" for n, w in zip(numbers, widths[1:-1], strict=True)]
-        lines.append("  ".join([f"{name:<{widths[0]}}", *cells, source]))
-    return "\n".join(lines)
+    return aligned(rows, left=(0, 5))
