@@ -10,35 +10,20 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
-from jaxrec.core.cli import readable_errors, set_up_logging
+from jaxrec.core.cli import set_up_logging
 from jaxrec.core.compiled import keep_compiled_programs
+from jaxrec.core.verbs import verb
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the program.
-
-    Args:
-        argv: Arguments, None for those of the command line.
-
-    Returns:
-        Exit status: 0, or 2 for an error of the user.
-    """
-    parser = argparse.ArgumentParser(
-        "python -m jaxrec.analyse", description=__doc__.partition("\n")[0]
-    )
+def _declare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--workdir", required=True, help="directory of a run")
     parser.add_argument("--compare", help="directory of another, shown beside it")
     parser.add_argument("--part", default="test", help="test (the default) or valid")
     parser.add_argument("--users", type=int, default=500, help="how many (500)")
     parser.add_argument("--seed", type=int, default=0, help="of users and controls (0)")
     parser.add_argument("--out", help="directory of what is written (WORKDIR/analysis)")
-    options = parser.parse_args(argv)
-    with readable_errors() as outcome:
-        _run(options)
-    return outcome.status
 
 
 def _run(options: argparse.Namespace) -> None:
@@ -70,6 +55,9 @@ def _run(options: argparse.Namespace) -> None:
     text = analysis_report.report(results, command, plots)
     (out / "analysis.md").write_text(text)
     print(f"\nanalysis.md, analysis.json and plots are in {out}")
+
+
+main = verb("jaxrec.analyse", __doc__, _declare, _run)
 
 
 if __name__ == "__main__":

@@ -10,36 +10,27 @@ one. The difference is taken over the same users, see `jaxrec.eval.paired`.
 
 import argparse
 import sys
-from collections.abc import Sequence
 
-from jaxrec.core.cli import readable_errors
+from jaxrec.core.verbs import verb
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the program.
-
-    Args:
-        argv: Arguments, None for those of the command line.
-
-    Returns:
-        Exit status: 0, or 2 for an error of the user.
-    """
-    parser = argparse.ArgumentParser(
-        "python -m jaxrec.compare", description=__doc__.partition("\n")[0]
-    )
+def _declare(parser: argparse.ArgumentParser) -> None:
     runs = {"nargs": "+", "metavar": "RUN", "required": True}
     parser.add_argument("--runs", **runs, help="directories of runs of one model")
     parser.add_argument("--with", dest="other", **runs, help="and of the other")
     parser.add_argument("--metrics", nargs="+", help="such as recall@10 ndcg@10")
-    options = parser.parse_args(argv)
-    with readable_errors() as outcome:
-        from jaxrec.eval.comparison import METRICS, as_table, compare
 
-        metrics = options.metrics or METRICS
-        found = compare(options.runs, options.other, metrics)
-        labels = ", ".join(options.runs), ", ".join(options.other)
-        print(as_table(labels, found))
-    return outcome.status
+
+def _run(options: argparse.Namespace) -> None:
+    from jaxrec.eval.comparison import METRICS, as_table, compare
+
+    metrics = options.metrics or METRICS
+    found = compare(options.runs, options.other, metrics)
+    labels = ", ".join(options.runs), ", ".join(options.other)
+    print(as_table(labels, found))
+
+
+main = verb("jaxrec.compare", __doc__, _declare, _run)
 
 
 if __name__ == "__main__":

@@ -9,38 +9,27 @@ folded into the item table, unless --keep_features keeps them for `rec.add_items
 
 import argparse
 import sys
-from collections.abc import Sequence
 
-from jaxrec.core.cli import readable_errors
+from jaxrec.core.verbs import verb
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the program.
-
-    Args:
-        argv: Arguments, None for those of the command line.
-
-    Returns:
-        Exit status: 0, or 2 for an error of the user.
-    """
-    parser = argparse.ArgumentParser(
-        "python -m jaxrec.cut", description=__doc__.partition("\n")[0]
-    )
+def _declare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--workdir", required=True, help="directory of a run")
     parser.add_argument("--size", required=True, type=int, help="one of its sizes")
     parser.add_argument("--out", required=True, help="directory to write")
     parser.add_argument(
         "--keep_features", action="store_true", help="so that items can be added"
     )
-    options = parser.parse_args(argv)
-    with readable_errors() as outcome:
-        from jaxrec.nested.cut import cut_run
 
-        written = cut_run(
-            options.workdir, options.size, options.out, options.keep_features
-        )
-        print(f"{options.out}: size {options.size}, {written:,} parameters")
-    return outcome.status
+
+def _run(options: argparse.Namespace) -> None:
+    from jaxrec.nested.cut import cut_run
+
+    written = cut_run(options.workdir, options.size, options.out, options.keep_features)
+    print(f"{options.out}: size {options.size}, {written:,} parameters")
+
+
+main = verb("jaxrec.cut", __doc__, _declare, _run)
 
 
 if __name__ == "__main__":

@@ -8,33 +8,24 @@ The file runs on CPUs, CUDA GPUs and TPUs without the code of the model, see
 
 import argparse
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
-from jaxrec.core.cli import readable_errors
+from jaxrec.core.verbs import verb
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the program.
-
-    Args:
-        argv: Arguments, None for those of the command line.
-
-    Returns:
-        Exit status: 0, or 2 for an error of the user.
-    """
-    parser = argparse.ArgumentParser(
-        "python -m jaxrec.export", description=__doc__.partition("\n")[0]
-    )
+def _declare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--workdir", required=True, help="directory of a run")
     parser.add_argument("--out", required=True, help="file to write")
-    options = parser.parse_args(argv)
-    with readable_errors() as outcome:
-        from jaxrec.serve.workdir import load
 
-        load(options.workdir).export(options.out)
-        print(f"{options.out}: {Path(options.out).stat().st_size / 1e6:.1f} MB")
-    return outcome.status
+
+def _run(options: argparse.Namespace) -> None:
+    from jaxrec.serve.workdir import load
+
+    load(options.workdir).export(options.out)
+    print(f"{options.out}: {Path(options.out).stat().st_size / 1e6:.1f} MB")
+
+
+main = verb("jaxrec.export", __doc__, _declare, _run)
 
 
 if __name__ == "__main__":

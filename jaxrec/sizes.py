@@ -11,35 +11,20 @@ times training steps of all sizes at once against models of one size each.
 import argparse
 import json
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
-from jaxrec.core.cli import readable_errors, set_up_logging
+from jaxrec.core.cli import set_up_logging
 from jaxrec.core.compiled import keep_compiled_programs
+from jaxrec.core.verbs import verb
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the program.
-
-    Args:
-        argv: Arguments, None for those of the command line.
-
-    Returns:
-        Exit status: 0, or 2 for an error of the user.
-    """
-    parser = argparse.ArgumentParser(
-        "python -m jaxrec.sizes", description=__doc__.partition("\n")[0]
-    )
+def _declare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--workdir", required=True, help="directory of a tested run")
     parser.add_argument("--k", type=int, default=10, help="items per answer (10)")
     parser.add_argument(
         "--training", action="store_true", help="also what training costs"
     )
     parser.add_argument("--out", help="directory of what is written (WORKDIR/sizes)")
-    options = parser.parse_args(argv)
-    with readable_errors() as outcome:
-        _run(options)
-    return outcome.status
 
 
 def _run(options: argparse.Namespace) -> None:
@@ -65,6 +50,9 @@ def _run(options: argparse.Namespace) -> None:
     (out / "sizes.json").write_text(json.dumps(found, indent=1) + "\n")
     report.draw(found["sizes"], out / report.PLOT_FILE)
     print(f"\nsizes.json and {report.PLOT_FILE} are in {out}")
+
+
+main = verb("jaxrec.sizes", __doc__, _declare, _run)
 
 
 if __name__ == "__main__":
