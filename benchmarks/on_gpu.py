@@ -57,18 +57,21 @@ def parts(out: Path, runs: Path, quick: bool) -> list[Part]:
         command = [sys.executable, "-m", f"benchmarks.{name}", *flags, *more]
         return Part(name, command, seconds)
 
-    def training(name: str, seconds: float) -> Part:
+    def training(data: str, seconds: float, config: str, *more: str) -> Part:
+        name = f"{config}-{data}"
         command = [
             *(sys.executable, "-m", "jaxrec.main", f"--workdir={runs / name}"),
-            f"--config={ROOT / 'configs/lrurec.py'}:{name}",
+            f"--config={ROOT / 'configs' / config}.py:{data}",
             "--config.model.compute_dtype=bfloat16",
+            *more,
         ]
         if quick:
             command += ["--config.train.steps=2", "--config.eval.max_users=64"]
             command += ["--config.train.eval_every=2", "--config.batch.size=8"]
         needs = (*_MODULES, "JAXREC_DATA_DIR")
-        return Part(f"train {name}", command, seconds, needs, runs / name)
+        return Part(f"train {config} {data}", command, seconds, needs, runs / name)
 
+    published = "--config.model.sizes=(8,16,32,64,128,256,512,1024)"
     return [
         bench("scan", 100),
         bench("train_step", 150),
@@ -79,8 +82,9 @@ def parts(out: Path, runs: Path, quick: bool) -> list[Part]:
         bench("topk", 90),
         bench("funnel", 120),
         bench("nested", 90),
-        training("ml1m", 200),
-        training("beauty", 200),
+        training("ml1m", 200, "lrurec"),
+        training("beauty", 200, "fmrlrec", published),
+        training("beauty", 200, "lrurec"),
         bench("evaluation", 90),
     ]
 

@@ -50,8 +50,11 @@ def get_config(argument: str = "synthetic") -> ConfigDict:
     name, _, protocol = argument.partition("@")
     common.check_argument(name, list(_DATA), "fmrlrec.py")
     synthetic = name == "synthetic"
+    if protocol:
+        common.check_argument(
+            argument, [f"{name}@{p}" for p in _PROTOCOLS], "fmrlrec.py"
+        )
     protocol = protocol or ("lrurec" if synthetic else "paper")
-    common.check_argument(protocol, list(_PROTOCOLS), f"fmrlrec.py:{name}@")
     chosen, (evaluation, monitor) = _DATA[name], _PROTOCOLS[protocol]
     dropout = chosen.get("dropout", 0.5)
     config = ConfigDict(
