@@ -80,6 +80,7 @@ def get_config(argument: str = "synthetic") -> ConfigDict:
                 "blocks": 2,
                 "dropout": dropout,
                 "dropout_lru": dropout,
+                "dropout_own": 0.3,  # items without own_vectors in a step
                 # Published for shopping; the synthetic world rewards a long memory.
                 "r_min": 0.8 if synthetic else 0.0,
                 "r_max": 0.99 if synthetic else 0.1,

@@ -41,6 +41,8 @@ What a backbone has where it applies:
     loss_sizes(cfg) -> ((size, weight), ...)      the widths that models are cut out at:
                                training sums the loss over them, each of the scores of
                                the first so many coordinates of outputs and table
+    for_step(params, cfg, key) -> params       what a training step uses in place of the
+                               parameters, such as some of them left out at random
     truncate(params, cfg, size) -> (cfg, params)              the model of one of them
     with_features(params, cfg, tables) -> params              items made of features:
                                (items, dim) per modality, as wide as the config field

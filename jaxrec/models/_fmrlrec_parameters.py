@@ -24,7 +24,7 @@ def draw(key: jax.Array, cfg: "FMRLRecConfig") -> Params:
             "embedding": _projection(keys[0], sum(cfg.features), cfg.dim),
             "features": {"table": _random_features(keys[1], cfg)},
         }
-        if cfg.own_vectors:
+        if has_both(cfg):
             params["embedding"]["table"] = jnp.zeros((cfg.rows, cfg.dim))
     else:
         shape = cfg.rows, cfg.dim
@@ -34,6 +34,11 @@ def draw(key: jax.Array, cfg: "FMRLRecConfig") -> Params:
     for i in range(cfg.blocks):
         params[f"block_{i}"] = jax.tree.map(lambda leaf, i=i: leaf[i], blocks)
     return params
+
+
+def has_both(cfg: "FMRLRecConfig") -> bool:
+    """Whether items are projected features and a trained vector of their own."""
+    return bool(cfg.features) and cfg.own_vectors
 
 
 def feature_table(cfg: "FMRLRecConfig", tables: Sequence[jax.Array]) -> jax.Array:
@@ -77,7 +82,7 @@ def item_vectors(
         return rows(params["embedding"]["table"])
     features = jax.lax.stop_gradient(rows(params["features"]["table"]))
     made = project(params["embedding"], cfg, features)
-    return made + rows(params["embedding"]["table"]) if cfg.own_vectors else made
+    return made + rows(params["embedding"]["table"]) if has_both(cfg) else made
 
 
 def project(projection: Params, cfg: "FMRLRecConfig", features: jax.Array) -> jax.Array:

@@ -29,7 +29,9 @@ is trained itself, which is also what `tabulate` makes of a trained model.
 With `own_vectors`, which the authors do not have, each item also has a trained vector
 of its own, E = G W_proj + b_proj + T. T begins as 0, so that what features say comes
 first, and an item that is added later has none. What features cannot tell apart (two
-editions of a game, a title that says nothing) is then learnt from who bought it.
+editions of a game, a title that says nothing) is then learnt from who bought it. In
+every step some items, at the rate `dropout_own`, go without theirs, so that features
+alone stay an answer (as DropoutNet: Volkovs, Yu and Poutanen, NeurIPS 2017).
 """
 
 import dataclasses
@@ -38,7 +40,7 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 
-from jaxrec.core.dropout import dropout
+from jaxrec.core.dropout import dropout, is_off
 from jaxrec.core.nested import check_sizes, nested_linear
 from jaxrec.core.scan import linear_recurrence
 from jaxrec.models._fmrlrec_parameters import (
@@ -47,6 +49,7 @@ from jaxrec.models._fmrlrec_parameters import (
     draw,
     feature_table,
     gained,
+    has_both,
     item_vectors,
 )
 from jaxrec.models._layers import nested_layer_norm, scores_of
@@ -56,6 +59,7 @@ __all__ = [
     "FMRLRecConfig",
     "decayed",
     "encode",
+    "for_step",
     "frozen",
     "head",
     "init",
@@ -83,10 +87,13 @@ class FMRLRecConfig:
       size_weights: what the loss at each size weighs; () is 1/K each.
       features: dimensions of the items' features, one per modality (text, image, ...);
         () for a table that is trained itself.
-      own_vectors: whether items with features also have a trained vector each.
+      own_vectors: whether items with features also have a trained vector each; without
+        features all have one anyway.
       blocks: number of LRU + feed-forward blocks.
       dropout: rate after the embedding and inside the feed-forward part.
       dropout_lru: rate on the output of the recurrence.
+      dropout_own: rate at which items that have both go without their own vectors in a
+        training step.
       r_min: smallest |lambda| at initialisation.
       r_max: largest |lambda| at initialisation.
       compute_dtype: dtype of the matrix products and of stored activations, "float32"
@@ -104,6 +111,7 @@ class FMRLRecConfig:
     blocks: int = 2
     dropout: float = 0.5
     dropout_lru: float = 0.5
+    dropout_own: float = 0.0
     r_min: float = 0.0
     r_max: float = 0.1
     compute_dtype: str = "float32"
@@ -127,11 +135,6 @@ class FMRLRecConfig:
             raise ValueError(
                 "FMRLRecConfig.features: want dimensions of 1 or more, got "
                 f"{self.features}"
-            )
-        if self.own_vectors and not self.features:
-            raise ValueError(
-                "FMRLRecConfig.own_vectors: true, but without features every item has "
-                "a trained vector anyway: leave it false"
             )
         if not 0 <= self.r_min < self.r_max < 1:
             raise ValueError(
@@ -181,6 +184,19 @@ def with_features(
       ValueError: other shapes than `cfg` says; the modality is named.
     """
     return params | {"features": {"table": feature_table(cfg, tables)}}
+
+
+def for_step(params: Params, cfg: FMRLRecConfig, key: jax.Array) -> Params:
+    """Parameters for one training step, some items without vectors of their own.
+
+    The same items for all rows, however these are split over devices.
+    """
+    if is_off(cfg.dropout_own) or not has_both(cfg):
+        return params
+    embedding = params["embedding"]
+    kept = jax.random.bernoulli(key, 1 - cfg.dropout_own, (cfg.rows, 1))
+    own = jnp.where(kept, embedding["table"], 0)
+    return params | {"embedding": embedding | {"table": own}}
 
 
 def start(cfg: FMRLRecConfig, batch: int) -> State:
@@ -303,7 +319,7 @@ def tabulate(params: Params, cfg: FMRLRecConfig) -> tuple[FMRLRecConfig, Params]
     """The same model without features: its item table is computed once and for all."""
     table, _ = head(params, cfg)
     blocks = {name: params[name] for name in params if name.startswith("block")}
-    cfg = dataclasses.replace(cfg, features=(), own_vectors=False)
+    cfg = dataclasses.replace(cfg, features=())
     return cfg, {"embedding": {"table": table}, **blocks}
 
 

@@ -64,7 +64,6 @@ def _config(run: NestedRun, cfg: Any, keep_features: bool) -> dict[str, Any]:
     config["model"] |= {
         "sizes": list(cfg.sizes),
         "size_weights": list(cfg.size_weights),
-        "own_vectors": cfg.own_vectors,
     }
     if not keep_features and "features" in config:
         config["features"]["kind"] = "none"

@@ -43,6 +43,7 @@ from jaxrec.models import (
 from jaxrec.tasks import item_features
 from jaxrec.tasks.losses import check_loss, has_own_negatives, samples_of
 
+_STEP_SALT = 1 << 21  # Rows are numbered below it.
 _CHUNK = 512  # positions per block where the loss does not choose by itself
 
 
@@ -189,6 +190,9 @@ class RankingTask(abc.ABC):
     def loss(self, params, batch, key: jax.Array) -> parallel.Sums:
         """Summed loss of all targets in the rows of `batch`; their count."""
         keys = row_keys(key, batch["row"]) if drops(self.cfg) else None
+        if hasattr(self.model, "for_step"):
+            step_key = jax.random.fold_in(key, _STEP_SALT)
+            params = self.model.for_step(params, self.cfg, step_key)
         hidden = self.outputs(params, batch, keys)
         table, bias = self.model.head(params, self.cfg)
         if self._spared is not None:

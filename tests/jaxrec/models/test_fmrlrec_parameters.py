@@ -177,11 +177,29 @@ def test_vectors_of_their_own_are_added_to_the_projected_features(params):
     small_cfg, small = fmrlrec.truncate(given, cfg, 12)
     assert small_cfg.own_vectors and small["embedding"]["table"].shape == (51, 12)
     folded_cfg, folded = fmrlrec.tabulate(small, small_cfg)
-    assert not folded_cfg.own_vectors
+    assert folded_cfg == dataclasses.replace(small_cfg, features=())
     table, _ = fmrlrec.head(given, cfg)
     np.testing.assert_allclose(
         folded["embedding"]["table"], table[:, :12], rtol=0, atol=1e-6
     )
     assert fmrlrec.decayed(("embedding", "table"))
-    with pytest.raises(ValueError, match="own_vectors: true, but without features"):
-        fmrlrec.FMRLRecConfig(items=50, own_vectors=True)
+
+
+def test_some_items_go_without_their_own_vectors_in_a_step(params):
+    cfg = dataclasses.replace(CFG, own_vectors=True, dropout_own=0.4)
+    added = np.ones((51, 32), np.float32)
+    given = params | {"embedding": params["embedding"] | {"table": added}}
+    counts = []
+    for seed in range(40):
+        one = fmrlrec.for_step(given, cfg, jax.random.key(seed))
+        rows = np.asarray(one["embedding"].pop("table"))
+        assert (rows == rows[:, :1]).all() and set(rows.ravel()) == {0, 1}
+        counts.append((rows[:, 0] == 0).sum())
+        np.testing.assert_array_equal(
+            one["embedding"]["kernel"], given["embedding"]["kernel"]
+        )
+    assert np.mean(counts) == pytest.approx(0.4 * 51, abs=4 * (0.24 * 51 / 40) ** 0.5)
+    for changes in ({"dropout_own": 0.0}, {"own_vectors": False}, {"features": ()}):
+        assert (
+            fmrlrec.for_step(given, dataclasses.replace(cfg, **changes), None) is given
+        )

@@ -65,12 +65,13 @@ def trained(tmp_path_factory):
     return folder / "run", config, next_item.run(config, folder / "run")
 
 
-def model_of(config, own_vectors=True):
+def model_of(config):
     return fmrlrec.FMRLRecConfig(
         WORLD["num_items"],
         config.model.sizes,
         features=(6, 5),
-        own_vectors=own_vectors,
+        own_vectors=True,
+        dropout_own=0.3,
         blocks=1,
         dropout=0.1,
         dropout_lru=0.1,
@@ -158,7 +159,7 @@ def test_random_and_absent_features(tmp_path):
     drawn = quick_jit(task.init)(jax.random.key(0))
     table = np.asarray(task.furnish(drawn)["features"]["table"])
     np.testing.assert_allclose(np.linalg.norm(table[1:, :6], axis=1), 1, rtol=1e-5)
-    config.features.kind, config.model.own_vectors = "none", False
+    config.features.kind = "none"
     assert next_item.NextItem(config, split, mesh).cfg.features == ()
     config.features.kind = "rondom"
     with pytest.raises(ValueError, match="'rondom' is unknown, nearest is 'random'"):
@@ -204,7 +205,7 @@ def test_blocks_of_items_are_refused(tmp_path):
 @pytest.mark.parametrize("negatives", ["seen", "all"])
 def test_new_items_are_no_negatives(negatives, tmp_path):
     config = tiny_nested(tmp_path)
-    config.features.negatives = negatives
+    config.features.negatives, config.model.dropout_own = negatives, 0.0
     split = jaxrec.data.load(config.data)
     split = dataclasses.replace(split, train_end=split.sequences.offsets[:-1] + 3)
     new = np.flatnonzero(popularity_counts(split)[1:] == 0) + 1
