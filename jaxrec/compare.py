@@ -5,7 +5,8 @@
     python -m jaxrec.compare --runs runs/nested --with runs/nested@64
 
 Several runs of a side are seeds of one model; behind an @ is a smaller size of a nested
-one. The difference is taken over the same users, see `jaxrec.eval.paired`.
+one. The difference is that of the second side from the first, over the same users, see
+`jaxrec.eval.paired`.
 """
 
 import argparse
@@ -22,12 +23,15 @@ def _declare(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(options: argparse.Namespace) -> None:
-    from jaxrec.eval.comparison import METRICS, as_table, compare
+    from jaxrec.eval.comparison import METRICS, as_table, compare, unlike_seeds
 
     metrics = options.metrics or METRICS
     found = compare(options.runs, options.other, metrics)
     labels = ", ".join(options.runs), ", ".join(options.other)
     print(as_table(labels, found))
+    for label, runs in zip(labels, (options.runs, options.other), strict=True):
+        if unlike := unlike_seeds(runs):
+            print(f"{label}: no seeds of one model, they differ in {', '.join(unlike)}")
 
 
 main = verb("jaxrec.compare", __doc__, _declare, _run)

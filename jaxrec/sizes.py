@@ -38,9 +38,9 @@ def _run(options: argparse.Namespace) -> None:
 
     run = read_run(options.workdir)
     found = {"sizes": measure_sizes(run, options.k)}
-    print("in brackets the 99th percentile")
     print(report.sizes_table(found["sizes"]))
     if options.training:
+        print(f"\ncompiling and timing {len(run.sizes) + 1} training steps ...")
         cost = measure_training(run)
         found["training"] = cost._asdict()
         print(f"\n{report.cost_table(cost)}")

@@ -44,7 +44,12 @@ def load_config(specification: str) -> ConfigDict:
     required = [p.name for p in parameters if p.default is inspect.Parameter.empty]
     if required and not colon:
         raise ValueError(f"{name}: needs an argument, as in {name}:{required[0]}")
-    config = get_config(*[argument] * bool(colon))
+    try:
+        config = get_config(*[argument] * bool(colon))
+    except ValueError as error:
+        if not colon:
+            raise
+        raise ValueError(str(error)) from error
     if not isinstance(config, ConfigDict):
         config = ConfigDict(config)
     return config.lock()

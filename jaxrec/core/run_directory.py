@@ -5,6 +5,7 @@ ids.npz             item_ids (items + 1,), titles where known; user_ids and
                     user_numbers, each (users,); of a model whose items are made of
                     features feature_names and feature_dims, by modality
 checkpoints/best    the parameters
+cut.json            of a directory that was cut from a run: from which, at which size
 """
 
 import json
@@ -20,13 +21,18 @@ from jaxrec.core.checkpoint import Checkpoints
 from jaxrec.core.config import CONFIG_FILE
 
 IDS_FILE = "ids.npz"
+CUT_FILE = "cut.json"
 
 
 def check_is_run(workdir: str | os.PathLike[str]) -> None:
     """Raises FileNotFoundError unless a run wrote all three; says what is missing."""
     path = Path(workdir)
     if not path.is_dir():
-        raise FileNotFoundError(f"workdir {path}: no such directory")
+        whole, _, size = str(path).rpartition("@")
+        hint = ""
+        if size.isdigit() and Path(whole).is_dir():
+            hint = f"; python -m jaxrec.cut --workdir={whole} --size={size} makes one"
+        raise FileNotFoundError(f"workdir {path}: no such directory{hint}")
     wanted = (CONFIG_FILE, IDS_FILE, "checkpoints/best")
     missing = [name for name in wanted if not (path / name).exists()]
     if missing:
@@ -34,6 +40,15 @@ def check_is_run(workdir: str | os.PathLike[str]) -> None:
             f"workdir {path}: {', '.join(missing)} missing; want a directory that a "
             "run wrote, after its first evaluation"
         )
+
+
+def cut_from(workdir: str | os.PathLike[str]) -> str | None:
+    """What a directory was cut from, as RUN@SIZE; None if it is a run itself."""
+    path = Path(workdir) / CUT_FILE
+    if not path.exists():
+        return None
+    about = json.loads(path.read_text())
+    return f"{about['from']}@{about['size']}"
 
 
 def read_config(workdir: str | os.PathLike[str]) -> dict[str, Any]:

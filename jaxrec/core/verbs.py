@@ -27,7 +27,9 @@ def verb(
 
     def main(argv: Sequence[str] | None = None) -> int:
         parser = argparse.ArgumentParser(
-            f"python -m {program}", description=doc.partition("\n")[0]
+            f"python -m {program}",
+            description=doc.partition("\n")[0],
+            allow_abbrev=False,
         )
         declare(parser)
         options = parser.parse_args(argv)

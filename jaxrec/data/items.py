@@ -23,7 +23,7 @@ from jaxrec.data.options import unknown
 from jaxrec.data.text import opened
 
 # Names of columns and keys in order of preference, compared without RecBole's ":type".
-ID_NAMES = ("item_id", "item", "asin", "movie_id", "business_id")
+ID_NAMES = ("item_id", "item", "asin", "movie_id", "business_id", "id")
 FIELDS = {
     "title": ("title", "name", "keyphrase"),
     "price": ("price",),

@@ -50,6 +50,7 @@ class _Tested(NamedTuple):
     protocol: dict
     items: np.ndarray
     users: np.ndarray
+    config: dict
 
 
 def compare(
@@ -87,6 +88,13 @@ def compare(
     return found
 
 
+def unlike_seeds(runs: Sequence[str | os.PathLike[str]]) -> list[str]:
+    """Keys, but for the seed, in which the configurations of runs differ."""
+    first, *others = [_read(str(run)).config for run in runs]
+    keys = {key for other in others for key in differences(first, other)}
+    return sorted(keys - {"seed"})
+
+
 def as_table(labels: tuple[str, str], found: Sequence[Comparison]) -> str:
     """The comparisons as aligned text; ± is a standard error over users and seeds."""
     heads = ["", *labels, "difference", "95 % interval", "p"]
@@ -112,6 +120,8 @@ def _read(run: str) -> _Tested:
         path, size = Path(sized[1]), int(sized[2])
     check_is_run(path)
     config = read_config(path)
+    if size == (config["model"].get("sizes") or [None])[-1]:
+        size = None  # the whole model
     with np.load(path / IDS_FILE) as ids:
         items, users = ids["item_ids"], ids["user_ids"]
     return _Tested(
@@ -121,6 +131,7 @@ def _read(run: str) -> _Tested:
         | {"window": _masked_window(config)},
         items,
         users,
+        config,
     )
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from jaxrec.core.run_directory import cut_from
 from jaxrec.eval.metrics import Ranks
 
 RANKS_FILE = "ranks.npz"
@@ -40,6 +41,19 @@ def save(
     partial.replace(Path(workdir) / RANKS_FILE)
 
 
+def check_tested(workdir: str | os.PathLike[str], file: str) -> None:
+    """Raises FileNotFoundError unless a run has been tested and left `file`."""
+    if whole := cut_from(workdir):
+        raise FileNotFoundError(
+            f"{workdir}: cut from {whole} and not tested itself; ask for {whole}"
+        )
+    if not (Path(workdir) / file).exists():
+        raise FileNotFoundError(
+            f"{Path(workdir) / file}: not there; the command that trained the run "
+            "writes it at its end"
+        )
+
+
 def load(workdir: str | os.PathLike[str], size: int | None = None) -> Ranks:
     """The ranks of a run's model, or of one of its smaller sizes.
 
@@ -48,10 +62,7 @@ def load(workdir: str | os.PathLike[str], size: int | None = None) -> Ranks:
         ValueError: The file is damaged, or has no such size.
     """
     path = Path(workdir) / RANKS_FILE
-    if not path.exists():
-        raise FileNotFoundError(
-            f"{path}: not there; the command that trained the run writes it at its end"
-        )
+    check_tested(workdir, RANKS_FILE)
     try:
         with np.load(path) as arrays:
             name = _OWN if size is None else f"{_OWN}@{size}"

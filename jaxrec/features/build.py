@@ -66,8 +66,18 @@ def model_images(
 
 
 def table(path: str, item_ids: Iterable[str]) -> Part:
-    """A table of the user's; see `jaxrec.features.tables`."""
-    ids, vectors = read_table(path, list(item_ids))
+    """A table of the user's; see `jaxrec.features.tables`.
+
+    Raises:
+        ValueError: None of its items is one of `item_ids`, where there are any.
+    """
+    known = list(item_ids)
+    ids, vectors = read_table(path, known)
+    if known and not set(known).intersection(ids.tolist()):
+        raise ValueError(
+            f"{path}: none of its items ({ids[0]!s}, ...) is in the item file "
+            f"({known[0]}, ...)"
+        )
     return Part(ids, vectors, Path(path).name)
 
 

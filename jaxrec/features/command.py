@@ -6,12 +6,14 @@
         --image_encoder=google/siglip-large-patch16-256 --out=...
     python -m jaxrec.features --data=games2018 --table=audio=audio.npy --out=...
     python -m jaxrec.features --like=features.npz --items=new.tsv --out=new.npz
+    python -m jaxrec.features --like=runs/nested --items=new.tsv --out=new.npz
 
 What was encoded is kept under the cache directory (JAXREC_CACHE_DIR), so that the same
 command again, after it was killed too, encodes only what is left.
 """
 
 import argparse
+import difflib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -20,7 +22,7 @@ from pathlib import Path
 from jaxrec.core.cli import readable_errors, set_up_logging
 from jaxrec.core.text_table import aligned
 from jaxrec.data import catalog, load
-from jaxrec.features import build, encoders, images, store
+from jaxrec.features import build, encoders, images, run, store
 from jaxrec.features.built_in import TEXT_DIM
 from jaxrec.features.texts import GENERATED, item_file, read_texts, texts_of, without
 
@@ -75,7 +77,11 @@ def _parser() -> argparse.ArgumentParser:
         metavar="MODALITY=FILE",
         help="vectors made elsewhere (.npy, .npz, .parquet); may be repeated",
     )
-    add("--like", default="", help="features whose encoders are to be used again")
+    add(
+        "--like",
+        default="",
+        help="file, or directory of a run, whose encoders are to be used again",
+    )
     return parser
 
 
@@ -85,7 +91,7 @@ def _run(options: argparse.Namespace) -> None:
     if options.text not in (None, NONE) and not texts:
         raise ValueError(f"--text={options.text}: there are no texts; name --items")
     files = images.find_images(options.images) if options.images else {}
-    old = store.load(options.like) if options.like else None
+    old = _old(options.like) if options.like else None
     makers = _makers(options, texts, files, old)
     if not makers:
         reason = without(options.data) if options.data else "no data set is named"
@@ -105,10 +111,10 @@ def _run(options: argparse.Namespace) -> None:
     store.save(options.out, features)
     print(_report(features, parts, seconds))
     size = Path(options.out).stat().st_size / 1e6
-    print(
-        f"{options.out}: {len(features.item_ids):,} items, {size:.1f} MB; a run takes "
-        f"it with --config.features.path={options.out}"
-    )
+    use = f"a run takes it with --config.features.path={options.out}"
+    if options.like:
+        use = "rec.add_items takes in its item_ids and tables"
+    print(f"{options.out}: {len(features.item_ids):,} items, {size:.1f} MB; {use}")
 
 
 def _makers(
@@ -139,6 +145,10 @@ def _makers(
     return makers
 
 
+def _old(like: str) -> store.Features:
+    return run.of_workdir(like) if Path(like).is_dir() else store.load(like)
+
+
 def _check(options: argparse.Namespace) -> None:
     """Refuses what would have no effect or cannot be done."""
     tables = [name for name, _ in _tables(options)]
@@ -148,6 +158,9 @@ def _check(options: argparse.Namespace) -> None:
         "--image_encoder": options.image_encoder,
     }
     given = [name for name, value in settings.items() if value is not None]
+    near = difflib.get_close_matches(options.text or "", (BUILT_IN, NONE), cutoff=0.8)
+    if near and options.text not in near:
+        raise ValueError(f"--text={options.text}: did you mean {near[0]!r}?")
     if options.like and given:
         raise ValueError(f"{given[0]} has no effect with --like, which says it all")
     if not options.like and bool(options.images) != bool(options.image_encoder):

@@ -1,13 +1,16 @@
 """The item features of a training run."""
 
 import dataclasses
+import os
 from collections.abc import Mapping
 from typing import Any
 
 from absl import logging
 
 from jaxrec.core.config import dataclass_from
+from jaxrec.core.run_directory import check_is_run, read_config
 from jaxrec.data import Sequences
+from jaxrec.data import load as load_data
 from jaxrec.data.options import unknown
 from jaxrec.features.built_in import TEXT_DIM, text_features
 from jaxrec.features.store import Features, load
@@ -49,11 +52,7 @@ def for_run(
             the items, or the data set has no texts.
     """
     settled = dataclass_from(FeatureOptions, options, "features")
-    if settled.path:
-        features = load(settled.path)
-    else:
-        texts = texts_of(data, sequences)
-        features = text_features(texts, settled.text_dim, data.get("cache") or "")
+    features = _source(settled, data, sequences)
     for name in settled.modalities:
         if name not in features.tables:
             raise ValueError(unknown("features.modalities", name, features.tables))
@@ -74,3 +73,36 @@ def for_run(
             sequences.items,
         )
     return aligned
+
+
+def of_workdir(workdir: str | os.PathLike[str]) -> Features:
+    """The features that the items of a run are made of, with their encoders.
+
+    Args:
+        workdir: Directory of a run with a section features in its configuration.
+
+    Raises:
+        FileNotFoundError: It is no run, or the file or the data are gone.
+        ValueError: Its items are not made of features.
+    """
+    check_is_run(workdir)
+    config = read_config(workdir)
+    options = config.get("features") or {"kind": "none"}
+    if options["kind"] != "given":
+        raise ValueError(
+            f"{workdir}: the items of this run are not made of features that were given"
+        )
+    fields = {field.name for field in dataclasses.fields(FeatureOptions)}
+    chosen = {key: value for key, value in options.items() if key in fields}
+    settled = dataclass_from(FeatureOptions, chosen, "features")
+    return _source(settled, config["data"], load_data(config["data"]).sequences)
+
+
+def _source(
+    settled: FeatureOptions, data: Mapping[str, Any], sequences: Sequences
+) -> Features:
+    """All features of the file, or the built-in ones, with encoders."""
+    if settled.path:
+        return load(settled.path)
+    texts = texts_of(data, sequences)
+    return text_features(texts, settled.text_dim, data.get("cache") or "")

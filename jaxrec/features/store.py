@@ -124,10 +124,12 @@ def load(path: str | os.PathLike) -> Features:
                 raise ValueError("a single array")
             arrays = {key: archive[key] for key in archive.files}
     except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as bad:
-        raise ValueError(f"{path}: not a file of item features ({bad})") from bad
+        told = "no NumPy file" if "pickle" in str(bad) else bad
+        raise ValueError(f"{path}: not a file of item features ({told})") from bad
     if _IDS not in arrays:
         raise ValueError(
-            f"{path}: {_IDS} is missing; there are {', '.join(arrays) or 'no arrays'}"
+            f"{path}: {_IDS} is missing; there are {', '.join(arrays) or 'no arrays'}. "
+            f"ids and vectors are taken in by jaxrec.features --table=NAME={path.name}"
         )
     tables, encoders = {}, {}
     for key, array in arrays.items():

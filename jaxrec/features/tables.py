@@ -59,7 +59,10 @@ def _checked(path: Path, ids: np.ndarray, vectors: np.ndarray):
     if vectors.ndim != 2 or vectors.shape[1] == 0:
         raise ValueError(f"{path}: shape {vectors.shape} is not (items, dimensions)")
     if ids.shape != (len(vectors),):
-        raise ValueError(f"{path}: {len(vectors)} rows for ids of shape {ids.shape}")
+        raise ValueError(
+            f"{path}: {len(vectors)} rows, but {len(ids)} ids; those of a .npy are in "
+            "NAME.ids beside it, one a line, or the items of the item file"
+        )
     ids = ids.astype(str)
     with np.errstate(over="ignore"):
         vectors = vectors.astype(np.float32)
@@ -113,7 +116,8 @@ def _loaded(path: Path) -> np.ndarray | dict[str, np.ndarray]:
                 return found
             return {key: found[key] for key in found.files}
     except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
-        raise ValueError(f"{path}: not readable by NumPy ({error})") from error
+        told = "no NumPy file" if "pickle" in str(error) else error
+        raise ValueError(f"{path}: not readable by NumPy ({told})") from error
 
 
 def _parquet(path: Path) -> tuple[np.ndarray, np.ndarray]:

@@ -1,6 +1,7 @@
 """A smaller recommender cut out of a trained one, as a directory that serves."""
 
 import copy
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 from jaxrec.core.checkpoint import Checkpoints
 from jaxrec.core.config import CONFIG_FILE, to_json
 from jaxrec.core.environment import write_environment
-from jaxrec.core.run_directory import IDS_FILE
+from jaxrec.core.run_directory import CUT_FILE, IDS_FILE
 from jaxrec.nested.run import NestedRun, read_run
 
 
@@ -49,9 +50,11 @@ def cut_run(
     out.mkdir(parents=True, exist_ok=True)
     _write_ids(run.path / IDS_FILE, out / IDS_FILE, keep_features)
     write_environment(out)
+    about = {"from": str(run.path), "size": size}
+    (out / CUT_FILE).write_text(json.dumps(about) + "\n")
     checkpoints = Checkpoints(out)
     try:
-        checkpoints.save_best(0, params, {"cut_from": str(run.path), "size": size})
+        checkpoints.save_best(0, params, about)
     finally:
         checkpoints.close()
     # Last: with it the directory is complete.

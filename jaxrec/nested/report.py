@@ -15,7 +15,8 @@ Row = Mapping[str, Any]
 
 def sizes_table(rows: Sequence[Row]) -> str:
     """The rows of `measure_sizes`; each figure with its standard error over users."""
-    heads = ["size", *METRICS, "parameters", "MB", "state B", "step µs", "top µs"]
+    heads = ["size", *METRICS, "parameters", "kB", "state B"]
+    heads += ["step µs (p99)", "top µs (p99)"]
     table = [heads]
     for row in rows:
         table.append(
@@ -23,7 +24,7 @@ def sizes_table(rows: Sequence[Row]) -> str:
                 str(row["size"]),
                 *(f"{row[m]:.4f} ± {row[f'{m}_se']:.4f}" for m in METRICS),
                 f"{row['parameters']:,}",
-                f"{row['bytes'] / 1e6:.1f}",
+                f"{row['bytes'] / 1e3:,.0f}",
                 f"{row['state_bytes']:,}",
                 *(
                     f"{1e6 * row[f'{what}_s']:.0f} ({1e6 * row[f'{what}_p99_s']:.0f})"
@@ -52,8 +53,8 @@ def cost_table(cost: Cost) -> str:
         aligned(table, left=()),
         f"time of all sizes at once: {_spread(cost.against_largest)} of the largest "
         f"alone, {_spread(cost.against_all)} of one after the other",
-        f"memory: {nested / alone[-1]:.2f} of the largest alone, "
-        f"{nested / sum(alone):.2f} of all at one time",
+        f"memory of a step: {nested / alone[-1]:.2f} of the largest alone, "
+        f"{nested / sum(alone):.2f} of the sum of all",
     ]
     return "\n".join(lines)
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from jaxrec.core import timing
 from jaxrec.core.run_directory import IDS_FILE
+from jaxrec.eval.saved_ranks import check_tested
 from jaxrec.models import serving_module
 from jaxrec.nested.run import NestedRun
 from jaxrec.serve.backbone import from_model
@@ -74,10 +75,7 @@ def measure_sizes(run: NestedRun, k: int = 10, rounds: int = 200) -> list[Row]:
 def _tested(run: NestedRun) -> list[dict[str, float]]:
     """Test figures by size."""
     path, name = run.path / "test.json", run.config["model"]["name"]
-    if not path.exists():
-        raise FileNotFoundError(
-            f"{path}: not there; the command that trained the run writes it at its end"
-        )
+    check_tested(run.path, path.name)
     rows = json.loads(path.read_text())
     *smaller, _ = run.sizes
     return [rows[row] for row in [*(f"{name}@{size}" for size in smaller), name]]

@@ -15,6 +15,7 @@ import jaxrec.data
 from jaxrec.core import parallel
 from jaxrec.core.config import CONFIG_FILE, check_same_run
 from jaxrec.core.environment import write_environment
+from jaxrec.core.run_directory import cut_from
 from jaxrec.core.train import fit
 from jaxrec.data.sequences import Sequences
 from jaxrec.data.splits import Split
@@ -24,6 +25,8 @@ from jaxrec.eval.metrics import Ranks
 from jaxrec.eval.report import ceiling, format_results
 from jaxrec.tasks.item_features import ItemFeatures
 from jaxrec.tasks.ranking import RankingTask
+
+_NEW = ", new items"
 
 # A run may go on with other values of these; all else makes it another run.
 MAY_DIFFER = (
@@ -85,6 +88,8 @@ def run_task(
         (path / "test.json").write_text(json.dumps(rows, indent=1) + "\n")
     summary = {"best_step": fitted.best_step}
     for row, figures in rows.items():
+        if row.startswith(f"{name}@") or row.endswith(_NEW):
+            continue  # These are in the table.
         for key in ("recall@10", "ndcg@10"):
             summary[f"test/{key}" if row == name else f"{row}/{key}"] = figures[key]
     return summary
@@ -120,7 +125,7 @@ def _on_new_items(split: Split, ranks: Mapping[str, Ranks]) -> dict[str, dict]:
     logging.info("%d of %d test targets are new items", new.sum(), len(new))
     if not new.any():
         return {}
-    return {f"{row}, new items": r.where(new).summary() for row, r in ranks.items()}
+    return {f"{row}{_NEW}": r.where(new).summary() for row, r in ranks.items()}
 
 
 def _claim(path: Path, config: Mapping[str, Any], task: RankingTask) -> None:
@@ -134,6 +139,11 @@ def _claim(path: Path, config: Mapping[str, Any], task: RankingTask) -> None:
     """
     if jax.process_count() > 1 and jax.process_index() > 0:
         return
+    if whole := cut_from(path):
+        raise ValueError(
+            f"--workdir={path} was cut from {whole} and is for serving; training would "
+            "take its place: use another --workdir"
+        )
     split = task.split
     found = fingerprint(split, config["model"].get("times", False))
     kept = _kept_features(task.features)

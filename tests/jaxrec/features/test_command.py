@@ -1,6 +1,7 @@
 """The command as its users call it, without a process of its own."""
 
 import functools
+import json
 import sys
 
 import numpy as np
@@ -119,6 +120,42 @@ def test_new_items_in_the_same_space(place, capsys):
     assert "--like wants new items" in capsys.readouterr().err
 
 
+def test_new_items_like_those_of_a_run(place, capsys):
+    (place / "events.txt").write_text("u 9 7 8\nv 5 8 9 6\n")
+    where = {"path": str(place / "events.txt"), "titles": str(place / "items.tsv")}
+    options = {"kind": "given", "negatives": "seen", "path": "", "text_dim": 4}
+    config = {"data": {"name": "custom", **where}, "model": {"name": "fmrlrec"}}
+    (place / "run/checkpoints/best").mkdir(parents=True)
+    (place / "run/ids.npz").touch()
+
+    def write(**changes):
+        config["features"] = options | changes
+        (place / "run/config.json").write_text(json.dumps(config))
+
+    (place / "new.tsv").write_text("item_id\ttitle\tbrand\nn\tGarden\tLeaf\n")
+    write()
+    assert run("--like=run", "--items=new.tsv") == 0
+    assert "rec.add_items takes in" in capsys.readouterr().out
+    wanted = hashed.fit(TEXTS, 4).encode(TEXTS[2:3])
+    np.testing.assert_allclose(load("out/f.npz").tables["text"], wanted, atol=1e-5)
+
+    given = ["--items=items.tsv", "--text_dim=2", "--out=of_run.npz"]
+    assert command.main(given) == 0
+    write(path="of_run.npz")
+    assert run("--like=run", "--items=new.tsv") == 0
+    assert load("out/f.npz").tables["text"].shape == (1, 2)
+    write(kind="random")
+    assert run("--like=run", "--items=new.tsv") == 2
+    assert "run: the items of this run are not made of" in capsys.readouterr().err
+
+
+def test_a_table_of_other_items(place, capsys):
+    np.savez("other.npz", ids=np.array(["x"]), vectors=np.ones((1, 4)))
+    assert run("--items=items.tsv", "--table=audio=other.npz") == 2
+    wanted = "other.npz: none of its items (x, ...) is in the item file (9, ...)"
+    assert wanted in capsys.readouterr().err
+
+
 def test_a_text_model_and_new_items(place, monkeypatch, capsys):
     directory = tiny_models.text_model(place / "model")
     assert run("--items=items.tsv", f"--text={directory}") == 0
@@ -198,6 +235,7 @@ def test_images(place, capsys):
         (["--text=a/b", "--text_dim=3"], "--text_dim has no effect with --text=a/b"),
         (["--like=f.npz", "--text=a/b"], "--text has no effect with --like"),
         (["--like=f.npz", "--text_dim=3"], "--text_dim has no effect with --like"),
+        (["--text=builtin"], "--text=builtin: did you mean 'built-in'?"),
         (["--table=audio"], "--table=audio: MODALITY=FILE is wanted"),
         (["--table=a=x.npy", "--table=a=y.npy"], "two tables 'a'"),
         (["--text=a/b", "--table=text=x.npy"], "two tables 'text'"),

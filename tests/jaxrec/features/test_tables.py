@@ -53,7 +53,7 @@ def test_parquet(tmp_path):
 @pytest.mark.parametrize(
     ("vectors", "message"),
     [
-        (VECTORS[:2], r": 2 rows for ids of shape \(3,\)"),
+        (VECTORS[:2], ": 2 rows, but 3 ids; those of a .npy are in NAME.ids"),
         (np.where(VECTORS == 4, np.nan, VECTORS), r", row 3 \(item 'c'\): NaN"),
         (np.where(VECTORS == 2, 1e300, VECTORS), r", row 1 \(item 'b'\): .*infinite"),
         (VECTORS.astype(str), ": elements of type <U.* are no numbers"),

@@ -67,6 +67,14 @@ def test_a_cut_run_serves_the_first_coordinates(run, tmp_path, capsys):
     assert cut.main([f"--workdir={kept}", "--size=4", f"--out={again}"]) == 0
     assert answers(again) == pytest.approx(answers(out), abs=1e-5)
 
+    with pytest.raises(ValueError, match=f"was cut from {run}@4 and is for serving"):
+        next_item.run(tiny_nested(tmp_path), out)
+    assert answers(out) == pytest.approx(answers(kept), abs=1e-5)
+    assert sizes.main([f"--workdir={out}"]) == 2
+    assert f"not tested itself; ask for {run}@4" in capsys.readouterr().err
+    with pytest.raises(FileNotFoundError, match=f"cut --workdir={run} --size=4 makes"):
+        jaxrec.load(f"{run}@4")
+
     told = {
         f"--workdir={run} --size=5": r"size: want one of (4, 8), got 5",
         f"--workdir={run} --size=4 --out={out}": "not an empty directory",
@@ -117,10 +125,19 @@ def test_two_models_are_compared_user_by_user(run, other, capsys):
     low, high = change.mean() - error, change.mean() + error
     assert f"{low:+.4f} to {high:+.4f}" in lines[1]
 
-    sized = ["--runs", str(run), "--with", f"{run}@4", "--metrics", "ndcg@20"]
+    sized = ["--runs", f"{run}@8", "--with", f"{run}@4", "--metrics", "ndcg@20"]
     assert compare.main(sized) == 0
-    small = per_case(load_ranks(run, 4).rank)["ndcg@20"]
-    assert f"{small.mean():.4f} ± " in capsys.readouterr().out.splitlines()[1]
+    printed = capsys.readouterr().out
+    for size in (None, 4):
+        mean = per_case(load_ranks(run, size).rank)["ndcg@20"].mean()
+        assert f"{mean:.4f} ± " in printed.splitlines()[1]
+    assert "no seeds" not in printed
+
+
+def test_runs_of_a_side_that_are_no_seeds_are_told(run, other, capsys):
+    assert compare.main(["--runs", str(run), str(other), "--with", str(run)]) == 0
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert "no seeds of one model, they differ in " in last and "model.name" in last
 
 
 def test_what_cannot_be_compared(run, other, tmp_path, capsys):
