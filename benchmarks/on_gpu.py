@@ -71,7 +71,10 @@ def parts(out: Path, runs: Path, quick: bool) -> list[Part]:
         needs = (*_MODULES, "JAXREC_DATA_DIR")
         return Part(f"train {config} {data}", command, seconds, needs, runs / name)
 
-    published = "--config.model.sizes=(8,16,32,64,128,256,512,1024)"
+    published = (
+        "--config.model.sizes=(8,16,32,64,128,256,512,1024)",
+        "--config.model.size_weights=()",
+    )
     return [
         bench("scan", 100),
         bench("train_step", 150),
@@ -83,7 +86,7 @@ def parts(out: Path, runs: Path, quick: bool) -> list[Part]:
         bench("funnel", 120),
         bench("nested", 90),
         training("ml1m", 200, "lrurec"),
-        training("beauty", 200, "fmrlrec", published),
+        training("beauty", 200, "fmrlrec", *published),
         training("beauty", 200, "lrurec"),
         bench("evaluation", 90),
     ]

@@ -71,7 +71,7 @@ def model_of(config):
         config.model.sizes,
         features=(6, 5),
         own_vectors=True,
-        dropout_own=0.3,
+        dropout_own=0.0,
         blocks=1,
         dropout=0.1,
         dropout_lru=0.1,
@@ -205,7 +205,7 @@ def test_blocks_of_items_are_refused(tmp_path):
 @pytest.mark.parametrize("negatives", ["seen", "all"])
 def test_new_items_are_no_negatives(negatives, tmp_path):
     config = tiny_nested(tmp_path)
-    config.features.negatives, config.model.dropout_own = negatives, 0.0
+    config.features.negatives = negatives
     split = jaxrec.data.load(config.data)
     split = dataclasses.replace(split, train_end=split.sequences.offsets[:-1] + 3)
     new = np.flatnonzero(popularity_counts(split)[1:] == 0) + 1
