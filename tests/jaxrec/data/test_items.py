@@ -92,7 +92,7 @@ def test_read_items(tmp_path, name, content, wanted):
     [
         ("i.tsv", "", "the file is empty"),
         ("i.tsv", "item_id\tcolour\n1\tx\n", "header .* Accepted: title, name"),
-        ("i.tsv", "id\ttitle\n1\tx\n", "header 'id.ttitle' is unknown.*item_id"),
+        ("i.tsv", "key\ttitle\n1\tx\n", "header 'key.ttitle' is unknown.*item_id"),
         ("i.tsv", "item_id\ttitle\n\n1\n", "line 3: 1 fields, expected at least 2"),
         ("i.csv", 'item_id,title\n1,"a\nb"\n2\n', "line 4: 1 fields"),
         ("i.dat", "1::x\n", "line 1: 2 fields, expected at least 3"),
