@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
+from absl import logging
 
 from jaxrec.core.config import nearest
 from jaxrec.data.sequences import Sequences
@@ -69,6 +70,8 @@ def of_run(config: Mapping[str, Any], sequences: Sequences) -> ItemFeatures:
     found = features.for_run(others, config["data"], sequences)
     names, tables = zip(*found.tables.items(), strict=True)
     dims = tuple(table.shape[1] for table in tables)
+    if kind == "random":
+        logging.info("Random vectors take the place of these features.")
     spares_new = options["negatives"] == "seen"
     return ItemFeatures(names, dims, tables if kind == "given" else (), spares_new)
 

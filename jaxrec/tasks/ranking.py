@@ -26,10 +26,6 @@ from jaxrec.eval.protocol import part_of
 from jaxrec.eval.ranking import rank_cases
 from jaxrec.eval.report import floor_ranks
 from jaxrec.eval.sampled import sampled_ranks
-from jaxrec.losses.matryoshka import linear_matryoshka_ce
-from jaxrec.losses.negatives import bce, bpr, draw_negatives, gbce
-from jaxrec.losses.sampled import sampled_softmax, uniform_negatives_ce
-from jaxrec.losses.softmax import linear_softmax_ce
 from jaxrec.models import (
     config_of_run,
     drops,
@@ -41,10 +37,9 @@ from jaxrec.models import (
     window_of,
 )
 from jaxrec.tasks import item_features
-from jaxrec.tasks.losses import check_loss, has_own_negatives, samples_of
+from jaxrec.tasks.losses import check_loss, has_own_negatives, summed_loss
 
 _STEP_SALT = 1 << 21  # Rows are numbered below it.
-_CHUNK = 512  # positions per block where the loss does not choose by itself
 
 
 class RankingTask(abc.ABC):
@@ -124,6 +119,7 @@ class RankingTask(abc.ABC):
         other = copy.copy(self)
         other.__dict__.pop("_functions", None)  # They are of this model.
         other.cfg, small = self.model.truncate(params, self.cfg, size)
+        other.sizes = loss_sizes_of(other.model, other.cfg)
         return other, small
 
     def with_rates(self, rates: Mapping[str, float | jax.Array]) -> "RankingTask":
@@ -204,40 +200,17 @@ class RankingTask(abc.ABC):
         return {"loss": (self._loss(inputs, batch, key), weights.sum())}
 
     def _loss(self, inputs, batch, key):
-        """The loss, of a model with several sizes summed over them."""
-        options, items = self.config["loss"], self.cfg.items
-        name, chunk, samples = options["name"], options["chunk"], samples_of(options)
-        if name == "softmax":
-            chunk = chunk or (_CHUNK if self.mesh.shape["model"] > 1 else 0)
-            if self.sizes:
-                return linear_matryoshka_ce(*inputs, self.sizes, chunk)
-            return linear_softmax_ce(*inputs, chunk, options["catalogue_chunk"])
-        if name == "sampled_softmax":
-            # Negatives are shared per block of positions: tie them to the first row.
-            key = jax.random.fold_in(key, 1 << 20)
-            return sampled_softmax(
-                *inputs,
-                jax.random.fold_in(key, batch["row"][0]),
-                items=items,
-                samples=samples,
-                counts=self._counts,
-                chunk=chunk or _CHUNK,
-                sizes=self.sizes,
-            )
-        rejected = ()
-        if name in ("bpr", "bce"):
-            rejected = batch["labels"], self.label_segments(batch)
-        drawn = draw_negatives(batch["draws"], *rejected, items=items, samples=samples)
-        inputs = (*inputs, drawn.reshape(-1, samples))
-        others = {"chunk": chunk, "sizes": self.sizes}
-        if name == "uniform_negatives":
-            return uniform_negatives_ce(
-                *inputs, mask_hits=options["mask_hits"], **others
-            )
-        if name == "gbce":
-            calibration = options["calibration"]
-            return gbce(*inputs, items=items, calibration=calibration, **others)
-        return {"bpr": bpr, "bce": bce}[name](*inputs, **others)
+        return summed_loss(
+            self.config["loss"],
+            inputs,
+            batch,
+            key,
+            items=self.cfg.items,
+            sizes=self.sizes,
+            counts=self._counts,
+            segments=self.label_segments(batch),
+            is_split=self.mesh.shape["model"] > 1,
+        )
 
     def rank(self, params, part: str) -> Ranks:
         """Where the targets of a part stand among all items, one rank per case."""
