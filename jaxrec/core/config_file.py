@@ -151,7 +151,7 @@ def _nearest_key(key: str, keys: Mapping[str, Any]) -> str:
 
     def likeness(known: str) -> float:
         known_group, _, known_last = known.rpartition(".")
-        return similarity(last, known_last) + 0.2 * (group == known_group)
+        return similarity(last, known_last) + 0.4 * (group == known_group)
 
     return max(sorted(keys), key=likeness, default="")
 
