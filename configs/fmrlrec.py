@@ -28,9 +28,10 @@ by, with the 95 % interval over users (and seeds).
                    possible (LRURec .3688 / .2009); settings chosen on this test split
     industrial     .1193 ± .0054 / .0841 ± .0043, seeds 42 to 44; LRURec .1075 / .0799;
                    by .0119 (.0057 to .0180) / .0042 (.0006 to .0078)
-    beauty         .0882 ± .0019 / .0486 ± .0012; LRURec .0863 / .0423; by .0019 (-.0009
-                   to .0047) / .0063 (.0049 to .0077). Published, 1024 wide: .0939 /
-                   .0520, with texts alone .0859 / .0449; LRURec there .0871 / .0438
+    beauty         .0874 ± .0019 / .0483 ± .0012, seeds 42 and 43; LRURec .0863 / .0424;
+                   by .0011 (-.0015 to .0038) / .0059 (.0045 to .0072). Published, 1024
+                   wide: .0939 / .0520, with texts alone .0859 / .0449; LRURec there
+                   .0871 / .0438
     games2018, toys, yelp      not yet run
 """
 
