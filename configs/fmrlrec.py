@@ -32,7 +32,11 @@ by, with the 95 % interval over users (and seeds).
                    by .0011 (-.0015 to .0038) / .0059 (.0045 to .0072). Published, 1024
                    wide: .0939 / .0520, with texts alone .0859 / .0449; LRURec there
                    .0871 / .0438
-    games2018, toys, yelp      not yet run
+    toys           .0948 ± .0021 / .0516 ± .0014, seeds 42 and 43; LRURec .0930 / .0458;
+                   by .0018 (-.0012 to .0048) / .0059 (.0041 to .0076). Published, 1024
+                   wide: .0956 / .0552, with texts alone .0927 / .0503; LRURec there
+                   .0901 / .0463
+    games2018, yelp      not yet run
 """
 
 import os
