@@ -17,6 +17,20 @@ import numpy as np
 Params = dict[str, Any]
 
 
+def check_recurrence(cfg: Any) -> None:
+    """Raises ValueError for a ring or a compute_dtype that no such model can have."""
+    name = type(cfg).__name__
+    if not 0 <= cfg.r_min < cfg.r_max < 1:
+        raise ValueError(
+            f"{name}: want 0 <= r_min < r_max < 1, got {cfg.r_min}, {cfg.r_max}"
+        )
+    if cfg.compute_dtype not in ("float32", "bfloat16", "float64"):
+        raise ValueError(
+            f"{name}: compute_dtype must be float32, bfloat16 or float64, got "
+            f"{cfg.compute_dtype!r}"
+        )
+
+
 def draw_logs(key: jax.Array, channels: int, r_min: float, r_max: float) -> Params:
     """Logs of nu, theta and the gain gamma, lambda uniform in area on a ring.
 

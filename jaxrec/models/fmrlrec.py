@@ -53,7 +53,7 @@ from jaxrec.models._fmrlrec_parameters import (
     item_vectors,
 )
 from jaxrec.models._layers import nested_layer_norm, scores_of
-from jaxrec.models._lru_core import forms, goes_on, poles
+from jaxrec.models._lru_core import check_recurrence, forms, goes_on, poles
 
 __all__ = [
     "FMRLRecConfig",
@@ -136,16 +136,7 @@ class FMRLRecConfig:
                 "FMRLRecConfig.features: want dimensions of 1 or more, got "
                 f"{self.features}"
             )
-        if not 0 <= self.r_min < self.r_max < 1:
-            raise ValueError(
-                "FMRLRecConfig: want 0 <= r_min < r_max < 1, got "
-                f"{self.r_min}, {self.r_max}"
-            )
-        if self.compute_dtype not in ("float32", "bfloat16", "float64"):
-            raise ValueError(
-                "FMRLRecConfig: compute_dtype must be float32, bfloat16 or float64, "
-                f"got {self.compute_dtype!r}"
-            )
+        check_recurrence(self)
 
     @property
     def dim(self) -> int:

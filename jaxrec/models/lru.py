@@ -33,7 +33,13 @@ import jax.numpy as jnp
 from jaxrec.core.dropout import dropout
 from jaxrec.core.scan import linear_recurrence
 from jaxrec.models._layers import layer_norm, linear, scores_of
-from jaxrec.models._lru_core import draw_logs, forms, goes_on, poles
+from jaxrec.models._lru_core import (
+    check_recurrence,
+    draw_logs,
+    forms,
+    goes_on,
+    poles,
+)
 from jaxrec.models._lru_response import impulse
 
 __all__ = [
@@ -90,16 +96,7 @@ class LRUConfig:
                 "LRUConfig: want items >= 1, dim a multiple of 4, blocks >= 1, got "
                 f"items={self.items}, dim={self.dim}, blocks={self.blocks}"
             )
-        if not 0 <= self.r_min < self.r_max < 1:
-            raise ValueError(
-                "LRUConfig: want 0 <= r_min < r_max < 1, got "
-                f"{self.r_min}, {self.r_max}"
-            )
-        if self.compute_dtype not in ("float32", "bfloat16", "float64"):
-            raise ValueError(
-                "LRUConfig: compute_dtype must be float32, bfloat16 or float64, got "
-                f"{self.compute_dtype!r}"
-            )
+        check_recurrence(self)
 
     @property
     def channels(self) -> int:
