@@ -50,7 +50,6 @@ class _Tested(NamedTuple):
     protocol: dict
     items: np.ndarray
     users: np.ndarray
-    config: dict
 
 
 def compare(
@@ -90,7 +89,7 @@ def compare(
 
 def unlike_seeds(runs: Sequence[str | os.PathLike[str]]) -> list[str]:
     """Keys, but for the seed, in which the configurations of runs differ."""
-    first, *others = [_read(str(run)).config for run in runs]
+    first, *others = [read_config(_located(str(run))[0]) for run in runs]
     keys = {key for other in others for key in differences(first, other)}
     return sorted(keys - {"seed"})
 
@@ -113,11 +112,16 @@ def as_table(labels: tuple[str, str], found: Sequence[Comparison]) -> str:
     return aligned(rows)
 
 
-def _read(run: str) -> _Tested:
-    path, size = Path(run), None
+def _located(run: str) -> tuple[Path, int | None]:
+    """The directory and the size that are meant."""
     sized = re.fullmatch(r"(.+)@(\d+)", run)
-    if sized and not path.exists():
-        path, size = Path(sized[1]), int(sized[2])
+    if sized and not Path(run).exists():
+        return Path(sized[1]), int(sized[2])
+    return Path(run), None
+
+
+def _read(run: str) -> _Tested:
+    path, size = _located(run)
     check_is_run(path)
     config = read_config(path)
     if size == (config["model"].get("sizes") or [None])[-1]:
@@ -131,7 +135,6 @@ def _read(run: str) -> _Tested:
         | {"window": _masked_window(config)},
         items,
         users,
-        config,
     )
 
 
