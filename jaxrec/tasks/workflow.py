@@ -15,7 +15,7 @@ import jaxrec.data
 from jaxrec.core import parallel
 from jaxrec.core.config import CONFIG_FILE, check_same_run
 from jaxrec.core.environment import write_environment
-from jaxrec.core.run_directory import cut_from
+from jaxrec.core.run_directory import IDS_FILE, cut_from
 from jaxrec.core.train import fit
 from jaxrec.data.sequences import Sequences
 from jaxrec.data.splits import Split
@@ -150,7 +150,12 @@ def _claim(path: Path, config: Mapping[str, Any], task: RankingTask) -> None:
     if any(path.glob("checkpoints/*/[0-9]*")):
         _check_steps(path, config["train"]["steps"], config["optim"]["schedule"])
         check_same_run(config, path, MAY_DIFFER)
-        with np.load(path / "ids.npz") as saved:
+        if not (path / IDS_FILE).exists():
+            raise ValueError(
+                f"{path}: there are checkpoints, but {IDS_FILE} is missing, so that "
+                "nobody knows what data they are of: use another --workdir"
+            )
+        with np.load(path / IDS_FILE) as saved:
             if saved["fingerprint"] != found:
                 raise ValueError(
                     f"the data of {split.sequences.name!r} have changed since the run "
@@ -236,4 +241,4 @@ def save_ids(
         arrays["titles"] = sequences.titles
     partial = workdir / "ids.tmp.npz"
     np.savez_compressed(partial, **arrays)
-    partial.replace(workdir / "ids.npz")
+    partial.replace(workdir / IDS_FILE)

@@ -150,6 +150,16 @@ def test_a_run_goes_on_with_the_features_it_had_only(trained, tmp_path):
         save(config.features.path, Features(ids, nested_tables()))
 
 
+def test_checkpoints_without_their_ids_are_refused(trained):
+    workdir, config, _ = trained
+    kept = (workdir / "ids.npz").rename(workdir / "kept.npz")
+    try:
+        with pytest.raises(ValueError, match="checkpoints, but ids.npz is missing"):
+            next_item.run(config, workdir)
+    finally:
+        kept.rename(workdir / "ids.npz")
+
+
 def test_random_and_absent_features(tmp_path):
     config = tiny_nested(tmp_path)
     split, mesh = jaxrec.data.load(config.data), make_mesh()
