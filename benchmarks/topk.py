@@ -13,7 +13,6 @@ import numpy as np
 
 from benchmarks import harness
 from benchmarks.attempts import attempt
-from benchmarks.peers import topk_torch
 from jaxrec.core import timing
 from jaxrec.retrieval.topk import make_index, search, top_k
 
@@ -31,6 +30,8 @@ def main(bench: harness.Benchmark) -> None:
 
 def compare(bench: harness.Benchmark, items: int, batch: int, gpu: bool) -> None:
     """Compares searches; one query in 10^6 items gives targets P5 and P5b."""
+    from benchmarks.peers import topk_torch
+
     random = np.random.default_rng(0)
     table = random.standard_normal((items + 1, DIM), np.float32)
     hidden = random.standard_normal((batch, DIM), np.float32)

@@ -97,7 +97,7 @@ def test_an_unknown_part_is_refused(capsys):
 
 
 def test_benchmarks_do_not_need_what_a_gpu_machine_lacks():
-    lacking = [*on_gpu._MODULES, "tensorboardX", "importlib_resources"]
+    lacking = [*on_gpu._MODULES, "tensorboardX", "importlib_resources", "torch"]
     program = (
         "import importlib, sys\n"
         f"sys.modules.update(dict.fromkeys({lacking}))\n"
