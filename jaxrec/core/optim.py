@@ -125,7 +125,8 @@ def make_optimiser(
     Args:
       config: name, lr, schedule, warmup, final_lr, weight_decay, b1, b2, eps,
         clip_norm (0 is off), bias_correction (of Adam's moments; the optimiser of BERT
-        and of BERT4Rec has none).
+        and of BERT4Rec has none); l2, if it is there, times the parameter is added to
+        its gradient before the moments, as PyTorch's Adam does (not decoupled).
       steps: total steps of the run, for the schedule.
       decayed: whether weight decay applies to the parameter at a path.
       frozen: whether the parameter at a path is left as it is.
@@ -148,8 +149,8 @@ def check_optimiser(config: Mapping[str, Any]) -> None:
         )
     if not config["lr"] > 0:
         raise ValueError(f"optim.lr: want above 0, got {config['lr']}")
-    for key in ("warmup", "final_lr", "weight_decay", "clip_norm"):
-        if not config[key] >= 0:
+    for key in ("warmup", "final_lr", "weight_decay", "clip_norm", "l2"):
+        if not config.get(key, 0) >= 0:
             raise ValueError(f"optim.{key}: want 0 or more, got {config[key]}")
     if name == "sgd" and not config["bias_correction"]:
         raise ValueError("optim.bias_correction=False: sgd has no moments")
@@ -168,25 +169,27 @@ def build_optimiser(
 ) -> Optimiser:
     """`make_optimiser` without its checks; `lr` and `weight_decay` may be traced."""
     schedule = make_schedule(config, steps)
+
+    def mask(pools):
+        large = jax.tree_util.tree_map_with_path(
+            lambda path, _: decayed(path_names(path)), pools.large
+        )
+        small = {
+            group: dict.fromkeys(vectors, group == "decayed")
+            for group, vectors in pools.small.items()
+        }
+        return Pools(large, small)
+
     parts = []
     if config["clip_norm"]:
         parts.append(optax.clip_by_global_norm(config["clip_norm"]))
+    if config.get("l2", 0):
+        parts.append(optax.add_decayed_weights(config["l2"], mask))
     if config["name"] != "sgd":
         corrected = config["bias_correction"]
         scale = optax.scale_by_adam if corrected else _scale_by_raw_moments
         parts.append(scale(config["b1"], config["b2"], config["eps"]))
     if isinstance(config["weight_decay"], jax.Array) or config["weight_decay"]:
-
-        def mask(pools):
-            large = jax.tree_util.tree_map_with_path(
-                lambda path, _: decayed(path_names(path)), pools.large
-            )
-            small = {
-                group: dict.fromkeys(vectors, group == "decayed")
-                for group, vectors in pools.small.items()
-            }
-            return Pools(large, small)
-
         parts.append(optax.add_decayed_weights(config["weight_decay"], mask))
     parts.append(optax.scale_by_learning_rate(schedule))
     return Optimiser(optax.chain(*parts), decayed, frozen=frozen)

@@ -16,8 +16,8 @@ GREY = "#555555"
 
 def plot_learning_curve(
     workdir: str | os.PathLike[str],
-    metrics: Sequence[str] = ("ndcg@10", "recall@10"),
-    loss_label: str = "training loss (nats per target)",
+    metrics: Sequence[str],
+    loss_label: str,
 ) -> Path | None:
     """Draws a run's ``metrics.jsonl`` into ``learning_curve.png`` beside it.
 

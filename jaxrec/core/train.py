@@ -37,6 +37,7 @@ class Task(Protocol):
     """What `fit` trains."""
 
     rules: parallel.Rules
+    loss_label: str  # of the learning curve: what the loss is and its unit
 
     def init(self, key: jax.Array) -> Any:
         """Initial parameters; traced, so that they are born where they belong."""
@@ -309,7 +310,7 @@ class _Run:
         if jax.process_index() == 0:
             # The metric that decides comes first: its best step is marked.
             shown = dict.fromkeys((self.options["monitor"], "ndcg@10"))
-            plot_learning_curve(self.workdir, tuple(shown))
+            plot_learning_curve(self.workdir, tuple(shown), self.task.loss_label)
         self.plotted = time.monotonic()
 
 

@@ -58,6 +58,7 @@ class RankingTask(abc.ABC):
         split.
     """
 
+    loss_label = "training loss (nats per target)"
     rules: parallel.Rules = (
         ("embedding/table", P("model", None)),
         ("features/table", P("model", None)),

@@ -236,3 +236,23 @@ def test_frozen_parameters_are_left_as_they_are(small):
     assert moments == elements - params["table"].size
     wanted = optax.tree.norm({**grads, "table": jnp.zeros(())})
     assert norms["grad_norm"] == pytest.approx(float(wanted), rel=1e-5)
+
+
+def test_l2_is_in_the_gradient_and_not_decoupled():
+    """PyTorch's Adam(weight_decay): g + l2 w goes through the moments."""
+    config = CONFIG | {"name": "adam", "weight_decay": 0.0, "clip_norm": 0.0, "l2": 0.3}
+    params = {"kernel": jnp.array([2.0, -1.0]), "bias": jnp.array([0.5])}
+    gradients = [jax.tree.map(lambda p: 0.2 * p + 0.1, params)] * 2
+    found = trained(config, params, gradients, lambda path: path[-1] == "kernel")
+    for name, l2 in [("kernel", 0.3), ("bias", 0.0)]:
+        w = np.asarray(params[name], float)
+        first, second = np.zeros_like(w), np.zeros_like(w)
+        for step, gradient in enumerate(gradients, 1):
+            g = np.asarray(gradient[name], float) + l2 * w
+            first = 0.9 * first + 0.1 * g
+            second = 0.99 * second + 0.01 * g * g
+            scaled = first / (1 - 0.9**step)
+            w = w - 0.01 * scaled / (np.sqrt(second / (1 - 0.99**step)) + 1e-9)
+        np.testing.assert_allclose(found[name], w, rtol=1e-5)
+    with pytest.raises(ValueError, match="optim.l2: want 0 or more, got -1"):
+        make_optimiser(CONFIG | {"l2": -1}, 1, lambda path: True)

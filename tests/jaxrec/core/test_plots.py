@@ -8,6 +8,9 @@ import pytest
 from jaxrec.core import plots
 from jaxrec.core.metrics import MetricWriter
 
+METRICS = ("ndcg@10", "recall@10")
+LABEL = "training loss (nats per target)"
+
 
 def write(workdir, rows):
     writer = MetricWriter(workdir, tensorboard=False)
@@ -44,7 +47,7 @@ def test_what_is_drawn(run, monkeypatch):
     monkeypatch.setattr(
         plots, "_figure", lambda *args: figures.append(make(*args)) or figures[0]
     )
-    assert plots.plot_learning_curve(run) == run / "learning_curve.png"
+    assert plots.plot_learning_curve(run, METRICS, LABEL) == run / "learning_curve.png"
     (figure,) = figures
     lines = drawn(figure)
     assert list(lines) == [
@@ -63,7 +66,7 @@ def test_what_is_drawn(run, monkeypatch):
 
 
 def test_the_file_is_a_picture(run):
-    path = plots.plot_learning_curve(run)
+    path = plots.plot_learning_curve(run, METRICS, LABEL)
     assert path.read_bytes().startswith(b"\x89PNG\r\n")
     assert path.stat().st_size > 10_000
     assert sorted(p.name for p in run.iterdir()) == [
@@ -92,13 +95,13 @@ def test_metrics_of_another_name_are_drawn_too(tmp_path):
 )
 def test_a_run_that_has_hardly_begun(tmp_path, rows):
     write(tmp_path, rows)
-    assert plots.plot_learning_curve(tmp_path).exists()
+    assert plots.plot_learning_curve(tmp_path, METRICS, LABEL).exists()
 
 
 def test_nothing_measured_nothing_drawn(tmp_path):
-    assert plots.plot_learning_curve(tmp_path) is None
+    assert plots.plot_learning_curve(tmp_path, METRICS, LABEL) is None
     write(tmp_path, [(1, "test", {"ndcg@10": 0.5})])
-    assert plots.plot_learning_curve(tmp_path) is None
+    assert plots.plot_learning_curve(tmp_path, METRICS, LABEL) is None
     assert not (tmp_path / "learning_curve.png").exists()
 
 
@@ -109,14 +112,14 @@ def test_a_directory_that_cannot_be_written_stops_no_run(run, monkeypatch, caplo
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(matplotlib.figure.Figure, "savefig", full)
-    assert plots.plot_learning_curve(run) is None
+    assert plots.plot_learning_curve(run, METRICS, LABEL) is None
     assert "learning_curve.png: [Errno 28] No space left" in caplog.text
 
 
 def test_no_global_state_of_pyplot(run):
     program = (
         "import sys; from jaxrec.core.plots import plot_learning_curve; "
-        f"plot_learning_curve({str(run)!r}); "
+        f"plot_learning_curve({str(run)!r}, {METRICS}, {LABEL!r}); "
         "print('matplotlib.pyplot' in sys.modules)"
     )
     command = [sys.executable, "-c", program]

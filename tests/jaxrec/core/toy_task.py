@@ -43,6 +43,7 @@ CONFIG = {
 
 class ToyTask:
     rules = ()
+    loss_label = "loss"
 
     def __init__(self, before_batch=lambda step: None):
         self.before_batch = before_batch
