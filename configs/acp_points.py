@@ -1,0 +1,130 @@
+"""ACP (Pakman et al., arXiv 2010.15727) on mixtures of clusters in space.
+
+    python -m jaxbio.main --config=configs/acp_points.py --workdir=runs/points
+    python -m jaxbio.main --config=configs/acp_points.py:crp2d-tau4 --workdir=runs/tau4
+
+The argument names what is learned; the shipped models of the same names were made so.
+
+    points-2d       the published test bed: CRP(.7), at most 12 clusters, 50 to 199
+                    points, means N(0, 10^2), noise 1, medians taken away
+    points-nd       tables of 2 to 32 columns, Gaussian, heavy-tailed or stretched
+                    clusters of any noise, centred and scaled
+    crp2d-tau2, crp2d-tau4, crp2d-tau10
+                    3 to 8 points, means N(0, tau^2), not centred: the posterior can be
+                    enumerated (`jaxbio.clustering.exact`)
+
+`NAME@paper` is the published architecture and optimiser on the same data: a Gaussian
+latent, width 128, Adam at 1e-4 with L2 in the gradient; with
+`--config.model.variant=ccp` or `acp_s` those models. Ours has a mixture for the latent,
+and points relative to the anchor (`jaxbio.clustering.model`).
+"""
+
+import os
+import sys
+
+from ml_collections import ConfigDict
+
+sys.path.insert(0, os.path.dirname(__file__))
+import common  # noqa: E402
+
+_SMALL = {"crp2d-tau2": 2.0, "crp2d-tau4": 4.0, "crp2d-tau10": 10.0}
+_NAMES = ["points-2d", "points-nd", *_SMALL]
+
+
+def get_config(argument: str = "points-2d") -> ConfigDict:
+    """The configuration of one model."""
+    name, at, paper = argument.partition("@")
+    common.check_argument(name, _NAMES, "acp_points.py")
+    if at and paper != "paper":
+        raise ValueError(f"acp_points.py:{argument}: after the @ only 'paper' is known")
+    config = _base()
+    if name in _SMALL:
+        config.generator.update(
+            min_points=3, max_points=8, max_clusters=8, spread=_SMALL[name]
+        )
+        config.generator.centre = False
+        config.encoder.scale = _SMALL[name]
+        config.model.seeds = 8
+        config.batch.sets = 256
+    if name == "points-nd":
+        config.generator.update(dims=32, min_dims=2, min_points=20, max_points=200)
+        config.generator.update(shape="mixed", noise_ratio=3.0, spread=4.0)
+        config.generator.standardise = True
+        config.encoder.update(dims=32, scale=1.0)
+    if paper:
+        _as_published(config)
+    return config.lock()
+
+
+def _as_published(config: ConfigDict) -> None:
+    wide = 128
+    config.model.update(latent="gaussian", relative=False, head_scale=False)
+    config.model.update(dim=wide, hidden=wide, latent_dim=wide, seeds=32)
+    config.encoder.update(dim=wide, hidden=wide, scale=1.0)
+    config.batch.update(sets=32, steps=config.generator.max_clusters, draws=40)
+    config.optim.update(name="adam", lr=1e-4, schedule="constant", warmup=0)
+    config.optim.update(clip_norm=0.0, l2=0.01, eps=1e-8)
+
+
+def _base() -> ConfigDict:
+    width = 64
+    return ConfigDict(
+        {
+            "entry": "jaxbio.clustering.task",
+            "seed": 42,
+            "model": {
+                "variant": "acp",  # or acp_s, ccp
+                "latent": "mixture",  # or gaussian, none
+                "dim": width,
+                "hidden": width,
+                "heads": 4,
+                "seeds": 16,  # inducing points
+                "head_scale": True,  # products over the root of a head's width
+                "norm": False,
+                "components": 16,  # of latent mixture
+                "latent_dim": width,  # of latent gaussian
+                "relative": True,  # points are also seen from the anchor
+            },
+            "encoder": {
+                "name": "points.encoder",
+                "dims": 2,
+                "dim": width,
+                "hidden": width,
+                "scale": 10.0,  # coordinates are divided by it
+            },
+            "generator": {
+                "name": "points.mixtures",
+                "dims": 2,
+                "min_dims": 0,  # 0: all sets have `dims` coordinates
+                "min_points": 50,
+                "max_points": 199,
+                "prior": "crp",  # or mfm, with `rate`
+                "alpha": 0.7,
+                "rate": 2.0,
+                "max_clusters": 12,
+                "spread": 10.0,
+                "noise": 1.0,
+                "shape": "gaussian",  # or student, anisotropic, mixed
+                "stretch": 0.5,
+                "noise_ratio": 1.0,
+                "centre": True,
+                "standardise": False,
+            },
+            "batch": {
+                "sets": 32,
+                "steps": 2,  # of each set, drawn anew every time
+                "draws": 8,  # of a Gaussian z
+            },
+            "optim": common.optim(
+                lr=1e-3, schedule="cosine", warmup=100, weight_decay=0.0, clip_norm=1.0
+            )
+            | {"l2": 0.0},
+            "train": common.train(
+                steps=10000, eval_every=1000, monitor="elbo", patience=0
+            ),
+            # Sets, samples of each for the best of them, orders of clusters and draws
+            # of a Gaussian z for probabilities.
+            "eval": {"sets": 256, "samples": 16, "orders": 1, "draws": 40},
+            "parallel": {"mode": "jit", "micro": 1},
+        }
+    )

@@ -1,0 +1,333 @@
+"""The estimator: posterior samples over partitions of a user's data.
+
+model = AttentiveClustering.load("points-2d")
+labels = model.fit_predict(points)
+drawn = model.sample(points, samples=1000)
+"""
+
+import os
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl import logging
+
+from jaxbio.clustering import programs, stored
+from jaxbio.clustering.partitions import canonical
+from jaxbio.clustering.stored import Stored
+
+MODES = ("posterior", "mode", "topk")
+LARGEST = 4096  # points of a set
+_SMALLEST = 8
+
+
+class Samples(NamedTuple):
+    """Partitions of a set of n points.
+
+    Attributes:
+      labels: (S, n) int32, canonical: clusters are numbered as they first appear.
+      log_prob: (S,) float64, of each partition, in nats.
+    """
+
+    labels: np.ndarray
+    log_prob: np.ndarray
+
+
+class AttentiveClustering:
+    """Clusters data with a trained clustering process.
+
+    All methods take one data set, or a list or tuple of data sets of any sizes, which
+    are then answered together, with a list of answers. A data set is what the model's
+    generator module takes: of points a table (n, d) of numbers.
+
+    Programs are compiled for sizes that are powers of two, up to 4,096 points; a set is
+    padded to the next one. Answers depend on the set and the key alone.
+
+    Args:
+      kept: a trained model, from `jaxbio.clustering.stored.load`.
+    """
+
+    def __init__(self, kept: Stored):
+        self._kept = kept
+
+    @classmethod
+    def load(cls, name: str | os.PathLike[str]) -> "AttentiveClustering":
+        """A model by the directory of a run, or by the name of one that is shipped.
+
+        Raises:
+          FileNotFoundError: there is no such directory or name; known names are told.
+          ValueError: a file is damaged.
+        """
+        return cls(stored.load(name))
+
+    @property
+    def card(self) -> dict[str, Any]:
+        """Of a shipped model: command, seed, date, device, figures, limits."""
+        return dict(self._kept.card)
+
+    @property
+    def description(self) -> dict[str, Any]:
+        """Configurations of the model, of its encoder and of what it was trained on."""
+        return stored.described(self._kept)
+
+    def fit_predict(
+        self, data: Any, *, samples: int = 32, key: int | jax.Array = 0
+    ) -> Any:
+        """Labels (n,) of the most probable of some samples of the posterior."""
+        drawn = self.sample(data, samples, mode="topk", key=key)
+        if isinstance(drawn, list):
+            return [one.labels[0] for one in drawn]
+        return drawn.labels[0]
+
+    def sample(
+        self,
+        data: Any,
+        samples: int = 1000,
+        mode: str = "posterior",
+        *,
+        key: int | jax.Array = 0,
+        orders: int = 4,
+    ) -> Any:
+        """Draws partitions.
+
+        Args:
+          data: a data set, or a list of them.
+          samples: S.
+          mode: "posterior": independent samples of the posterior. "topk": the same,
+            each partition once, the most probable first; fewer than S if some were
+            drawn twice. "mode": the most probable decisions for random anchors, the
+            search of the published code, each once as well; no posterior.
+          key: a seed or a key.
+          orders: of clusters, for the probabilities, see `log_prob`.
+
+        Returns:
+          `Samples` with probabilities of the partitions, or a list of them.
+
+        Raises:
+          ValueError: unknown mode, no sample, or data that the model cannot take.
+        """
+        if mode not in MODES:
+            raise ValueError(f"mode: want one of {', '.join(MODES)}, got {mode!r}")
+        _check_count(samples=samples, orders=orders)
+        sets, single = self._sets(data)
+        draw_key, prob_key = jax.random.split(_key(key))
+        how = "mode" if mode == "mode" else "posterior"
+
+        def run(inputs, valid, numbers):
+            keys = _fold(draw_key, numbers)
+            arguments = (self._kept.params, self._kept.model, inputs, valid, keys)
+            return programs.sample(*arguments, samples, how)
+
+        drawn = self._run(sets, run)
+        drawn = [canonical(rows) for rows in drawn]
+        distinct = [np.unique(rows, axis=0, return_inverse=True) for rows in drawn]
+        found = self._log_prob(
+            sets, [rows for rows, _ in distinct], prob_key, orders, 1
+        )
+        answers = []
+        for (rows, index), log_prob in zip(distinct, found, strict=True):
+            if mode == "posterior":
+                index = index.reshape(-1)
+                answers.append(Samples(rows[index], log_prob[index]))
+            else:
+                best = np.argsort(-log_prob, kind="stable")
+                answers.append(Samples(rows[best], log_prob[best]))
+        return answers[0] if single else answers
+
+    def log_prob(
+        self,
+        data: Any,
+        labels: Any,
+        *,
+        orders: int = 16,
+        anchors: int | None = None,
+        key: int | jax.Array = 0,
+    ) -> Any:
+        """Log probabilities of partitions, in nats.
+
+        The mean over size-biased orders of the product over clusters of the mean over
+        anchors: unbiased as a probability, not one order's (see
+        `jaxbio.clustering.probability`).
+
+        Args:
+          data: a data set of n points, or a list of them.
+          labels: (n,) or (S, n) integers, clusters of any numbers; a list for a list.
+          orders: R, of the clusters.
+          anchors: A, drawn from every cluster, or None for all of its points.
+          key: a seed or a key.
+
+        Returns:
+          A float, or (S,) float64; a list for a list.
+
+        Raises:
+          ValueError: labels of another length.
+        """
+        _check_count(orders=orders)
+        if anchors is not None:
+            _check_count(anchors=anchors)
+        sets, single = self._sets(data)
+        given = [labels] if single else list(labels)
+        if len(given) != len(sets):
+            raise ValueError(
+                f"labels: want one array for each of {len(sets)} data sets, got "
+                f"{len(given)}"
+            )
+        rows = [_checked(one, size) for one, (_, size) in zip(given, sets, strict=True)]
+        found = self._log_prob(sets, rows, _key(key), orders, anchors or 0)
+        found = [
+            float(values[0]) if np.ndim(one) == 1 else values
+            for values, one in zip(found, given, strict=True)
+        ]
+        return found[0] if single else found
+
+    def coclustering(
+        self, data: Any, samples: int = 1000, *, key: int | jax.Array = 0
+    ) -> Any:
+        """How probably two points share a cluster, (n, n) float64, from samples."""
+        return self._from_samples(data, samples, key, together)
+
+    def clusters(
+        self, data: Any, samples: int = 1000, *, key: int | jax.Array = 0
+    ) -> Any:
+        """Probabilities of 0, 1, 2, ... clusters, (most + 1,) float64, from samples."""
+
+        def shares(labels):
+            return np.bincount(labels.max(1) + 1) / len(labels)
+
+        return self._from_samples(data, samples, key, shares)
+
+    def _from_samples(self, data, samples, key, function):
+        _check_count(samples=samples)
+        sets, single = self._sets(data)
+        draw_key, _ = jax.random.split(_key(key))
+
+        def run(inputs, valid, numbers):
+            keys = _fold(draw_key, numbers)
+            arguments = (self._kept.params, self._kept.model, inputs, valid, keys)
+            return programs.sample(*arguments, samples, "posterior")
+
+        answers = [function(canonical(rows)) for rows in self._run(sets, run)]
+        return answers[0] if single else answers
+
+    def _sets(self, data) -> tuple[list[tuple[Any, int]], bool]:
+        """Data sets with their sizes, and whether only one was given."""
+        single = not isinstance(data, list | tuple) or _is_table(data)
+        given = [data] if single else data
+        if not given:
+            raise ValueError("data: want one data set or more, got an empty list")
+        sets = [(one, self._kept.generator.size_of(one)) for one in given]
+        trained = self._kept.data_cfg.max_points
+        for number, (_, size) in enumerate(sets):
+            if size > LARGEST:
+                raise ValueError(
+                    f"data set {number} has {size:,} points, want at most {LARGEST:,}: "
+                    "cluster a random subset"
+                )
+            if size > 4 * trained:
+                logging.warning(
+                    "data set %d has %d points; the model was trained on at most %d",
+                    *(number, size, trained),
+                )
+        return sets, single
+
+    def _run(self, sets, program):
+        """Rows (S, n) of every set, sets of one size at a time."""
+        groups: dict[int, list[int]] = {}
+        for number, (_, size) in enumerate(sets):
+            groups.setdefault(_bucket(size), []).append(number)
+        answers: list[Any] = [None] * len(sets)
+        for bucket, members in groups.items():
+            at_once = programs.samples_at_once(bucket)
+            for i in range(0, len(members), at_once):
+                part = members[i : i + at_once]
+                inputs, valid = self._stacked(sets, part, bucket)
+                numbers = jnp.zeros(len(valid), jnp.uint32)
+                rows = np.asarray(program(inputs, valid, numbers))
+                for number, row in zip(part, rows, strict=False):
+                    answers[number] = row[..., : sets[number][1]]
+        return answers
+
+    def _stacked(self, sets, part, bucket):
+        """Inputs and valid of some sets, filled up with the last to a power of two."""
+        generator, cfg = self._kept.generator, self._kept.data_cfg
+        full = 1 << (len(part) - 1).bit_length()
+        part = [*part, *[part[-1]] * (full - len(part))]
+        made = [generator.inputs_of(sets[n][0], bucket, cfg) for n in part]
+        inputs = jax.tree.map(lambda *arrays: jnp.stack(arrays), *made)
+        sizes = np.array([sets[n][1] for n in part])
+        return inputs, jnp.asarray(np.arange(bucket) < sizes[:, None])
+
+    def _log_prob(self, sets, rows, key, orders, anchors):
+        """(S,) of every set, each with rows (S, n) of its own."""
+        answers = []
+        for one, labels in zip(sets, rows, strict=True):
+            bucket = _bucket(one[1])
+            inputs, valid = self._stacked([one], [0], bucket)
+            full = 1 << (len(labels) - 1).bit_length()
+            padded = np.full((1, full, bucket), -1, np.int32)
+            padded[0, : len(labels), : one[1]] = labels
+            padded[0, len(labels) :, : one[1]] = labels[-1]
+            found = programs.log_prob(
+                self._kept.params,
+                self._kept.model,
+                inputs,
+                valid,
+                jnp.asarray(padded),
+                key[None],
+                orders=orders,
+                anchors=anchors,
+                draws=16,
+            )
+            answers.append(np.asarray(found, float)[0, : len(labels)])
+        return answers
+
+
+def together(labels: np.ndarray) -> np.ndarray:
+    """Share of rows (S, n) in which two points have the same label, (n, n)."""
+    total = np.zeros((labels.shape[1],) * 2)
+    for label in range(labels.max() + 1):
+        member = (labels == label).astype(np.float32)
+        total += member.T @ member
+    return total / len(labels)
+
+
+def _bucket(size):
+    return max(_SMALLEST, 1 << (size - 1).bit_length())
+
+
+def _key(key):
+    return jax.random.key(key) if isinstance(key, int | np.integer) else key
+
+
+def _fold(key, numbers):
+    return jax.vmap(jax.random.fold_in, (None, 0))(key, numbers)
+
+
+def _check_count(**counts):
+    for name, count in counts.items():
+        if not isinstance(count, int | np.integer) or count < 1:
+            raise ValueError(f"{name}: want an integer of 1 or more, got {count!r}")
+
+
+def _is_table(data: Sequence[Any]) -> bool:
+    """Whether a list is one table of numbers, such as [[0, 1], [2, 3]]."""
+    return len(data) > 0 and isinstance(data[0], list | tuple) and _flat(data[0])
+
+
+def _flat(row):
+    return all(np.ndim(value) == 0 for value in row)
+
+
+def _checked(labels, size):
+    """Canonical rows (S, n) of labels (n,) or (S, n)."""
+    rows = np.asarray(labels)
+    if rows.ndim not in (1, 2) or rows.shape[-1] != size or not rows.size:
+        raise ValueError(
+            f"labels: want shape ({size},) or (S, {size}), got {rows.shape}"
+        )
+    if not np.issubdtype(rows.dtype, np.integer):
+        raise ValueError(f"labels: want integers, got {rows.dtype}")
+    _, names = np.unique(rows, return_inverse=True)
+    return canonical(names.reshape(rows.shape).reshape(-1, size))

@@ -1,0 +1,159 @@
+"""The estimator: shapes, determinism, many sets at once, and what is refused."""
+
+import json
+
+import numpy as np
+import pytest
+from runs import train
+
+from jaxbio.clustering import AttentiveClustering, estimator, stored
+from jaxbio.clustering.partitions import all_partitions
+
+
+@pytest.fixture(scope="module")
+def workdir(tmp_path_factory):
+    path = tmp_path_factory.mktemp("runs") / "run"
+    train(path, steps=2)
+    return path
+
+
+@pytest.fixture(scope="module")
+def model(workdir):
+    return AttentiveClustering.load(workdir)
+
+
+@pytest.fixture
+def points():
+    return np.random.default_rng(0).normal(size=(9, 2)) * 8
+
+
+def test_samples_are_partitions_with_probabilities(model, points):
+    drawn = model.sample(points, samples=20, key=3)
+    assert drawn.labels.shape == (20, 9) and drawn.log_prob.shape == (20,)
+    assert (drawn.labels[:, 0] == 0).all() and (drawn.log_prob <= 0).all()
+    again = model.sample(points, samples=20, key=3)
+    np.testing.assert_array_equal(drawn.labels, again.labels)
+    np.testing.assert_array_equal(drawn.log_prob, again.log_prob)
+    other = model.sample(points, samples=20, key=4)
+    assert (drawn.labels != other.labels).any()
+    fewer = model.sample(points, samples=5, key=3)
+    np.testing.assert_array_equal(fewer.labels, drawn.labels[:5])
+
+
+@pytest.mark.parametrize("mode", ["topk", "mode"])
+def test_the_most_probable_come_first_and_once(model, points, mode):
+    drawn = model.sample(points, samples=30, mode=mode)
+    assert (np.diff(drawn.log_prob) <= 0).all()
+    assert len(np.unique(drawn.labels, axis=0)) == len(drawn.labels) <= 30
+    if mode == "topk":
+        np.testing.assert_array_equal(
+            model.fit_predict(points, samples=30), drawn.labels[0]
+        )
+
+
+def test_many_sets_at_once_are_answered_as_one_by_one(model, points):
+    sets = [points, points[:3], points[:1], np.tile(points, (2, 1))]
+    together = model.sample(sets, samples=6)
+    for one, drawn in zip(sets, together, strict=True):
+        alone = model.sample(one, samples=6)
+        np.testing.assert_array_equal(drawn.labels, alone.labels)
+        np.testing.assert_allclose(drawn.log_prob, alone.log_prob, rtol=1e-4, atol=1e-4)
+    labels = model.fit_predict(sets, samples=6)
+    assert [len(row) for row in labels] == [9, 3, 1, 18]
+    assert labels[2].tolist() == [0]
+    found = model.log_prob(sets, labels, orders=2)
+    assert len(found) == 4 and found[2] == 0
+
+
+def test_probabilities_of_all_partitions_are_total(model, points):
+    rows = all_partitions(4)
+    found = model.log_prob(points[:4], rows, orders=300)
+    assert np.exp(found).sum() == pytest.approx(1, abs=0.02)
+    one = model.log_prob(points[:4], [5, 5, -2, 5], orders=300)
+    (same,) = np.flatnonzero((rows == [0, 0, 1, 0]).all(1))
+    assert one == pytest.approx(found[same], abs=0.3)
+    few = model.log_prob(points[:4], rows, orders=500, anchors=1)
+    assert np.exp(few).sum() == pytest.approx(1, abs=0.05)
+
+
+def test_pairs_and_numbers_of_clusters(model, points):
+    labels = model.sample(points, samples=200).labels
+    shared = model.coclustering(points, samples=200)
+    expected = (labels[:, :, None] == labels[:, None]).mean(0)
+    np.testing.assert_allclose(shared, expected, atol=1e-6)
+    shares = model.clusters(points, samples=200)
+    assert shares.sum() == pytest.approx(1) and shares[0] == 0
+    assert shares @ np.arange(len(shares)) == pytest.approx((labels.max(1) + 1).mean())
+
+
+def test_a_list_of_rows_is_one_table(model, points):
+    np.testing.assert_array_equal(
+        model.fit_predict(points.tolist()), model.fit_predict(points)
+    )
+
+
+def test_equal_points_are_answered(model):
+    labels = model.fit_predict(np.full((5, 2), 3.0))
+    assert labels.shape == (5,)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda m, x: m.sample(x, 0), "samples: want an integer of 1 or more, got 0"),
+        (lambda m, x: m.sample(x, mode="best"), "mode: want one of posterior, mode,"),
+        (lambda m, x: m.sample([]), "got an empty list"),
+        (lambda m, x: m.log_prob(x, [0, 1]), "want shape \\(9,\\) or \\(S, 9\\)"),
+        (lambda m, x: m.log_prob(x, x[:, 0]), "labels: want integers, got float64"),
+        (lambda m, x: m.log_prob([x], [[0] * 9] * 2), "each of 1 data sets, got 2"),
+        (lambda m, x: m.log_prob(x, [0] * 9, anchors=0), "anchors: want an integer"),
+        (lambda m, x: m.sample(np.zeros((4097, 2))), "data set 0 has 4,097 points"),
+        (lambda m, x: m.sample(x * np.inf), "the value in row 0, column 0 is"),
+        (lambda m, x: m.sample([x, x[:, :1]]), "takes 2 coordinates, got 1"),
+    ],
+)
+def test_bad_requests_are_refused(model, points, call, message):
+    with pytest.raises(ValueError, match=message):
+        call(model, points)
+
+
+def test_a_packaged_model_answers_like_its_run(workdir, model, points, tmp_path):
+    size = stored.package(workdir, tmp_path / "kept", {"command": "made here"})
+    assert size == (tmp_path / "kept/parameters.npz").stat().st_size
+    kept = AttentiveClustering.load(tmp_path / "kept")
+    assert kept.card["command"] == "made here" and model.card == {}
+    assert kept.description == model.description
+    labels = model.fit_predict(points)
+    ours, theirs = (m.log_prob(points, labels) for m in (kept, model))
+    assert ours == pytest.approx(theirs, abs=0.1)  # half precision
+    first = (tmp_path / "kept/parameters.npz").read_bytes()
+    stored.package(workdir, tmp_path / "again", {})
+    assert (tmp_path / "again/parameters.npz").read_bytes() == first
+
+
+def test_damaged_and_foreign_models_are_refused(workdir, tmp_path):
+    with pytest.raises(
+        FileNotFoundError, match="no such directory, nor a model of this"
+    ):
+        AttentiveClustering.load("no-such-model")
+    with pytest.raises(FileNotFoundError, match="config.json is missing"):
+        AttentiveClustering.load(tmp_path)
+    stored.package(workdir, tmp_path / "kept", {})
+    with open(tmp_path / "kept/parameters.npz", "ab") as file:
+        file.write(b"x")
+    with pytest.raises(ValueError, match="is damaged: its sha256 is"):
+        AttentiveClustering.load(tmp_path / "kept")
+    config = json.loads((workdir / "config.json").read_text())
+    (tmp_path / "new").mkdir()
+    (tmp_path / "new/config.json").write_text(json.dumps(config))
+    with pytest.raises(FileNotFoundError, match="checkpoints/best is missing"):
+        AttentiveClustering.load(tmp_path / "new")
+    (tmp_path / "new/config.json").write_text('{"model": {"name": "lru"}}')
+    with pytest.raises(ValueError, match="config.encoder is missing"):
+        AttentiveClustering.load(tmp_path / "new")
+
+
+def test_shares_of_pairs():
+    labels = np.array([[0, 0, 1], [0, 1, 1]])
+    expected = [[1, 0.5, 0], [0.5, 1, 0.5], [0, 0.5, 1]]
+    np.testing.assert_allclose(estimator.together(labels), expected)

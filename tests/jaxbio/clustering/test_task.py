@@ -1,0 +1,106 @@
+"""Training runs: every configuration, resuming, devices, and what is refused."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+from runs import CONFIGS, tiny, train
+
+from jaxbio.clustering import task
+from jaxrec.core import parallel
+from jaxrec.core.config_file import load_config
+from jaxrec.core.optim import make_optimiser
+
+
+def test_a_run_trains_tests_and_resumes(tmp_path):
+    results = train(tmp_path / "whole")
+    assert results["best_step"] in (2, 4)
+    rows = json.loads((tmp_path / "whole/test.json").read_text())
+    assert rows["elbo"] == -rows["nats"] == results["test/elbo"]
+    assert {"ami", "ami_se", "best_ari", "excess"} < set(rows)
+    task.run(tiny(steps=2), str(tmp_path / "part"))
+    config = tiny()
+    resumed = task.run(config, str(tmp_path / "part"))
+    assert resumed.keys() == results.keys()
+    config.seed = 7
+    with pytest.raises(ValueError, match="seed: 42 there, 7 now"):
+        task.run(config, str(tmp_path / "part"))
+
+
+def test_a_run_that_was_stopped_ends_with_the_same_bits(tmp_path, monkeypatch):
+    whole = train(tmp_path / "whole")
+    make = task.Clustering.batch
+
+    def crash(self, step):
+        if step == 3:
+            raise KeyError("stop")
+        return make(self, step)
+
+    monkeypatch.setattr(task.Clustering, "batch", crash)
+    with pytest.raises(KeyError):
+        train(tmp_path / "again")
+    monkeypatch.undo()
+    assert train(tmp_path / "again") == whole
+
+
+@pytest.mark.slow
+def test_the_published_configuration(tmp_path):
+    results = train(tmp_path / "run", "crp2d-tau4@paper", steps=2)
+    assert np.isfinite(list(results.values())).all()
+
+
+@pytest.mark.parametrize(
+    "argument", ["points-2d", "points-2d@paper", "points-nd", "crp2d-tau10"]
+)
+def test_every_configuration_is_accepted(argument):
+    config = load_config(f"{CONFIGS / 'acp_points.py'}:{argument}")
+    process = task.Clustering(config, parallel.make_mesh(1, jax.devices()[:1]))
+    shapes = jax.eval_shape(process.init, jax.random.key(0))
+    batch = {"set": np.zeros(2, np.uint32)}
+    sums = jax.eval_shape(process.loss, shapes, batch, jax.random.key(0))
+    assert sums["loss"][0].shape == ()
+
+
+def test_unknown_arguments_are_refused():
+    with pytest.raises(ValueError, match="points-3d"):
+        load_config(f"{CONFIGS / 'acp_points.py'}:points-3d")
+    with pytest.raises(ValueError, match="after the @ only 'paper' is known"):
+        load_config(f"{CONFIGS / 'acp_points.py'}:points-2d@papr")
+
+
+def test_eight_devices_give_the_loss_of_one():
+    config = tiny()
+    losses = []
+    for devices in (jax.devices()[:1], jax.devices()):
+        mesh = parallel.make_mesh(1, devices)
+        process = task.Clustering(config, mesh)
+        params = process.init(jax.random.key(0))
+        optimiser = make_optimiser(config.optim, 4, process.decayed)
+        step = parallel.make_step(process.loss, optimiser, mesh)
+        state = {"params": params, "opt": optimiser.init(params), "step": 0}
+        state["step"] = jax.numpy.zeros((), jax.numpy.int32)
+        batch = parallel.put_batch(process.batch(0), mesh)
+        _, report = step(state, batch, jax.random.key(1))
+        losses.append([float(report["loss"]), float(report["grad_norm"])])
+    np.testing.assert_allclose(*losses, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("section", "values", "message"),
+    [
+        ("batch", {"sets": 0}, "batch.sets=0: want a multiple of"),
+        ("batch", {"steps": 0}, "batch.steps: want 1 or more, got 0"),
+        ("eval", {"samples": 0}, "eval.samples: want 1 or more, got 0"),
+        ("model", {"variant": "xcp"}, "config.model.variant: 'xcp' is not one of"),
+        ("model", {"dim": 16}, "encoder.dim=8 is not model.dim=16"),
+        ("encoder", {"name": "points.encodr"}, "nearest is 'points.encoder'"),
+        ("generator", {"name": "points.encoder"}, "generator.name: 'points.encoder'"),
+        ("generator", {"spread": -1.0}, "generator.spread: want above 0"),
+    ],
+)
+def test_impossible_configurations_are_refused(tmp_path, section, values, message):
+    config = tiny()
+    config[section].update(values)
+    with pytest.raises(ValueError, match=message):
+        task.run(config, str(tmp_path / "run"))
