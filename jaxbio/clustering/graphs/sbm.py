@@ -1,0 +1,112 @@
+"""Graphs of the general stochastic block model, drawn in JAX.
+
+Blocks come from a Chinese restaurant process and every pair of blocks has its own
+probability of an edge, so blocks differ in size, density and degree, and some have more
+edges to another block than inside. Data of the Attentive Clustering Process (Pakman et
+al., 2020), except that every graph has its own partition, where theirs share one in a
+batch.
+"""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+
+from jaxbio.clustering import partitions
+from jaxbio.clustering.graphs.features import Features, node_features
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Priors of size, partition and edges.
+
+    Attributes:
+      min_size: fewest nodes.
+      max_size: most nodes, the N of all arrays.
+      alpha: concentration of the Chinese restaurant process.
+      max_clusters: most blocks; partitions with more are drawn again.
+      within: parameters of the Beta distribution of an edge inside a block.
+      between: the same for an edge between two blocks.
+      features: columns of the nodes.
+    """
+
+    min_size: int = 50
+    max_size: int = 299
+    alpha: float = 0.7
+    max_clusters: int = 12
+    within: tuple[float, float] = (6.0, 3.0)
+    between: tuple[float, float] = (1.0, 5.0)
+    features: Features = Features()
+
+    def __post_init__(self):
+        check_sizes(self.min_size, self.max_size)
+        for name in ("within", "between"):
+            value = getattr(self, name)
+            if len(value) != 2 or min(value) <= 0:
+                raise ValueError(f"{name}: want two numbers above 0, not {value}")
+        if self.alpha <= 0 or self.max_clusters < 1:
+            raise ValueError(
+                f"alpha: {self.alpha} must be above 0 and max_clusters: "
+                f"{self.max_clusters} at least 1"
+            )
+
+
+def check_sizes(least: int, most: int) -> None:
+    """Raises ValueError unless 2 <= min_size <= max_size."""
+    if not 2 <= least <= most:
+        raise ValueError(
+            f"min_size, max_size: want 2 <= min_size <= max_size, not {least}, {most}"
+        )
+
+
+def draw(key: jax.Array, cfg: Config) -> dict:
+    """Draws one graph.
+
+    Returns:
+      {"inputs": {"features": (N, F) float32, "adjacency": (N, N) float32 of 0 and 1,
+      symmetric, 0 on the diagonal and at padded nodes}, "labels": (N,) int32, -1 at
+      padded nodes}.
+    """
+    size, partition, rates, edges, columns = jax.random.split(key, 5)
+    size = jax.random.randint(size, (), cfg.min_size, cfg.max_size + 1)
+    labels = partitions.crp(partition, size, cfg.max_size, cfg.alpha, cfg.max_clusters)
+    same = jnp.eye(cfg.max_clusters, dtype=bool)
+    first, second = (
+        jnp.where(same, inside, across)
+        for inside, across in zip(cfg.within, cfg.between, strict=True)
+    )
+    drawn = jnp.triu(jax.random.beta(rates, first, second))
+    probabilities = drawn + jnp.triu(drawn, 1).T
+    return graph_of(edges, columns, labels, probabilities, cfg.features)
+
+
+def graph_of(
+    key: jax.Array,
+    columns: jax.Array,
+    labels: jax.Array,
+    probabilities: jax.Array,
+    cfg: Features,
+) -> dict:
+    """A graph with independent edges, as `draw` returns it.
+
+    Args:
+      key: typed key of the edges.
+      columns: typed key of the features.
+      labels: (N,) int32 blocks, -1 for padding.
+      probabilities: (K, K) symmetric, of an edge between nodes of two blocks.
+      cfg: columns of the nodes.
+    """
+    valid = labels >= 0
+    member = jax.nn.one_hot(labels, len(probabilities))
+    # Each entry is one of the probabilities, so no precision may be traded for speed.
+    wanted = jnp.linalg.multi_dot(
+        (member, probabilities, member.T), precision=jax.lax.Precision.HIGHEST
+    )
+    drawn = jax.random.uniform(key, wanted.shape) < wanted
+    upper = jnp.triu(drawn & valid[:, None] & valid, 1).astype(jnp.float32)
+    adjacency = upper + upper.T
+    inputs = {
+        "features": node_features(adjacency, valid, cfg, columns),
+        "adjacency": adjacency,
+    }
+    return {"inputs": inputs, "labels": labels}
