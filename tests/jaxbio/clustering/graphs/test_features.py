@@ -7,20 +7,10 @@ import pytest
 
 from jaxbio.clustering.graphs.features import Features
 from jaxbio.clustering.graphs.features import node_features as plain_node_features
+from tests.jaxbio.clustering.graphs.planted import planted
 
 # Compiled, which takes less time than one by one the operations.
 node_features = jax.jit(plain_node_features, static_argnames="cfg")
-
-
-def planted(size=60, length=60, seed=0):
-    """A graph of three blocks, the last with few edges inside, padded."""
-    rng = np.random.default_rng(seed)
-    block = np.arange(size) % 3
-    rates = np.array([[0.7, 0.1, 0.2], [0.1, 0.6, 0.4], [0.2, 0.4, 0.05]])
-    upper = np.triu(rng.random((size, size)) < rates[block[:, None], block], 1)
-    adjacency = np.zeros((length, length), np.float32)
-    adjacency[:size, :size] = upper | upper.T
-    return adjacency, np.arange(length) < size
 
 
 def reference(adjacency, operator, count):
@@ -43,7 +33,7 @@ def same_up_to_sign(one, other, tolerance):
 @pytest.mark.parametrize("operator", ["laplacian", "normalised", "adjacency"])
 @pytest.mark.parametrize("length", [60, 75])
 def test_exact_eigenvectors_are_those_of_float64(operator, length):
-    adjacency, valid = planted(length=length)
+    adjacency, valid, _ = planted(length=length)
     cfg = Features(6, operator, "none", iterations=0, degree=False)
     found = np.asarray(node_features(jnp.asarray(adjacency), jnp.asarray(valid), cfg))
     _, vectors = reference(adjacency[:60, :60], operator, 6)
@@ -53,7 +43,7 @@ def test_exact_eigenvectors_are_those_of_float64(operator, length):
 
 @pytest.mark.parametrize("operator", ["normalised", "adjacency"])
 def test_iterations_find_the_eigenvectors_beyond_the_bulk(operator):
-    adjacency, valid = planted(length=70)
+    adjacency, valid, _ = planted(length=70)
     cfg = Features(20, operator, "none", degree=False)
     found = np.asarray(node_features(jnp.asarray(adjacency), jnp.asarray(valid), cfg))
     _, vectors = reference(adjacency[:60, :60], operator, 3)
@@ -61,7 +51,7 @@ def test_iterations_find_the_eigenvectors_beyond_the_bulk(operator):
 
 
 def test_weights_are_the_root_of_the_size_and_the_eigenvalues():
-    adjacency, valid = planted(length=64)
+    adjacency, valid, _ = planted(length=64)
     values, vectors = reference(adjacency[:60, :60], "normalised", 5)
     for weighting, weight in (
         ("root_size", np.ones(5)),
@@ -73,7 +63,7 @@ def test_weights_are_the_root_of_the_size_and_the_eigenvalues():
 
 
 def test_degrees_are_standardised_and_relative_to_the_size():
-    adjacency, valid = planted(length=64)
+    adjacency, valid, _ = planted(length=64)
     cfg = Features(eigenvectors=0)
     found = np.asarray(node_features(jnp.asarray(adjacency), jnp.asarray(valid), cfg))
     log = np.log(adjacency[:60].sum(1))
@@ -94,7 +84,7 @@ def test_a_graph_smaller_than_the_columns_or_without_edges_is_finite(iterations)
 
 
 def test_a_key_draws_signs_and_noise_and_nothing_else():
-    adjacency, valid = planted()
+    adjacency, valid, _ = planted()
     cfg = Features(eigenvectors=12, random=3)
     graph = jnp.asarray(adjacency), jnp.asarray(valid)
     plain = np.asarray(node_features(*graph, cfg))
