@@ -1,38 +1,82 @@
-"""A graph as the padded arrays that a trained model takes."""
+"""A graph of a user as the padded arrays that a trained model takes."""
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from scipy import sparse
 
-from jaxbio.clustering.graphs.features import Features, node_features
-from jaxbio.clustering.graphs.graph import Graph
+from jaxbio.clustering.graphs.features import node_features
+from jaxbio.clustering.graphs.graph import Graph, from_pairs
 
 
-def inputs_of(graph: Graph, size: int, cfg: Features) -> tuple[dict, jax.Array]:
-    """One graph, padded; the features are those of training without random signs.
-
-    Args:
-      graph: of at most `size` nodes.
-      size: N of the arrays.
-      cfg: columns of the nodes, as the model was trained with.
-
-    Returns:
-      `(inputs, valid)`: "features" (N, F) and "adjacency" (N, N), float32, and (N,)
-      bool. Nodes keep their order.
+def size_of(graph: Any) -> int:
+    """Number of nodes of a graph, given as for `as_graph`.
 
     Raises:
-      ValueError: the graph has more nodes, or none.
+      ValueError: it is no graph.
     """
-    if not 0 < len(graph) <= size:
+    return len(as_graph(graph))
+
+
+def inputs_of(graph: Any, size: int, cfg: Any) -> dict[str, jax.Array]:
+    """One graph, padded; its features are those of training without random signs.
+
+    Args:
+      graph: as for `as_graph`.
+      size: N of the arrays, the number of nodes or more.
+      cfg: of the generator that the model was trained on; `features` is read.
+
+    Returns:
+      {"features": (N, F), "adjacency": (N, N)}, float32. Nodes keep their order.
+
+    Raises:
+      ValueError: it is no graph, or has more nodes.
+    """
+    graph = as_graph(graph)
+    if len(graph) > size:
         raise ValueError(f"a graph of {len(graph)} nodes has no place among {size}")
     u, v = graph.edges.T
     adjacency = jnp.zeros((size, size)).at[u, v].set(1).at[v, u].set(1)
-    valid = jnp.arange(size) < len(graph)
-    features = _features(adjacency, valid, cfg)
-    return {"features": features, "adjacency": adjacency}, valid
+    features = _features(adjacency, jnp.arange(size) < len(graph), cfg.features)
+    return {"features": features, "adjacency": adjacency}
 
 
 @functools.partial(jax.jit, static_argnames="cfg")
 def _features(adjacency, valid, cfg):
     return node_features(adjacency, valid, cfg)
+
+
+def as_graph(graph: Any) -> Graph:
+    """A graph from one, or from its adjacency matrix.
+
+    Args:
+      graph: a `Graph`; or a matrix (n, n), of numpy or scipy.sparse, whose entries
+        other than 0 are edges, in either direction. Weights and loops are not kept.
+
+    Raises:
+      ValueError: it is neither, has no node, or an entry is not finite.
+    """
+    if isinstance(graph, Graph):
+        if not len(graph):
+            raise ValueError("graph: it has no nodes")
+        return graph
+    if not sparse.issparse(graph):
+        try:
+            graph = np.asarray(graph, float)
+        except (TypeError, ValueError):
+            raise ValueError(
+                "graph: want a Graph or an adjacency matrix, got "
+                f"{type(graph).__name__}"
+            ) from None
+    if graph.ndim != 2 or graph.shape[0] != graph.shape[1] or not graph.shape[0]:
+        raise ValueError(
+            f"graph: want an adjacency matrix of shape (n, n), got {graph.shape}"
+        )
+    found = sparse.coo_array(graph)
+    if not np.isfinite(found.data).all():
+        raise ValueError("graph: an entry of the adjacency matrix is not finite")
+    pairs = np.stack(found.coords, 1)[found.data != 0]
+    return from_pairs(np.arange(graph.shape[0]), pairs)

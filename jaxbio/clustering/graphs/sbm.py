@@ -13,7 +13,10 @@ import jax
 import jax.numpy as jnp
 
 from jaxbio.clustering import partitions
+from jaxbio.clustering.graphs import inputs
 from jaxbio.clustering.graphs.features import Features, node_features
+
+size_of, inputs_of = inputs.size_of, inputs.inputs_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,8 +24,8 @@ class Config:
     """Priors of size, partition and edges.
 
     Attributes:
-      min_size: fewest nodes.
-      max_size: most nodes, the N of all arrays.
+      min_points: fewest nodes.
+      max_points: most nodes, the N of all arrays.
       alpha: concentration of the Chinese restaurant process.
       max_clusters: most blocks; partitions with more are drawn again.
       within: parameters of the Beta distribution of an edge inside a block.
@@ -30,8 +33,8 @@ class Config:
       features: columns of the nodes.
     """
 
-    min_size: int = 50
-    max_size: int = 299
+    min_points: int = 50
+    max_points: int = 299
     alpha: float = 0.7
     max_clusters: int = 12
     within: tuple[float, float] = (6.0, 3.0)
@@ -39,7 +42,7 @@ class Config:
     features: Features = Features()
 
     def __post_init__(self):
-        check_sizes(self.min_size, self.max_size)
+        check_sizes(self.min_points, self.max_points)
         for name in ("within", "between"):
             value = getattr(self, name)
             if len(value) != 2 or min(value) <= 0:
@@ -52,10 +55,11 @@ class Config:
 
 
 def check_sizes(least: int, most: int) -> None:
-    """Raises ValueError unless 2 <= min_size <= max_size."""
+    """Raises ValueError unless 2 <= min_points <= max_points."""
     if not 2 <= least <= most:
         raise ValueError(
-            f"min_size, max_size: want 2 <= min_size <= max_size, not {least}, {most}"
+            "min_points, max_points: want 2 <= min_points <= max_points, not "
+            f"{least}, {most}"
         )
 
 
@@ -67,9 +71,10 @@ def draw(key: jax.Array, cfg: Config) -> dict:
       symmetric, 0 on the diagonal and at padded nodes}, "labels": (N,) int32, -1 at
       padded nodes}.
     """
-    size, partition, rates, edges, columns = jax.random.split(key, 5)
-    size = jax.random.randint(size, (), cfg.min_size, cfg.max_size + 1)
-    labels = partitions.crp(partition, size, cfg.max_size, cfg.alpha, cfg.max_clusters)
+    count, partition, rates, edges, columns = jax.random.split(key, 5)
+    most = cfg.max_points
+    size = jax.random.randint(count, (), cfg.min_points, most + 1)
+    labels = partitions.crp(partition, size, most, cfg.alpha, cfg.max_clusters)
     same = jnp.eye(cfg.max_clusters, dtype=bool)
     first, second = (
         jnp.where(same, inside, across)
@@ -105,8 +110,8 @@ def graph_of(
     drawn = jax.random.uniform(key, wanted.shape) < wanted
     upper = jnp.triu(drawn & valid[:, None] & valid, 1).astype(jnp.float32)
     adjacency = upper + upper.T
-    inputs = {
+    found = {
         "features": node_features(adjacency, valid, cfg, columns),
         "adjacency": adjacency,
     }
-    return {"inputs": inputs, "labels": labels}
+    return {"inputs": found, "labels": labels}

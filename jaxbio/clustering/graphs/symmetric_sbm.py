@@ -12,8 +12,11 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
+from jaxbio.clustering.graphs import inputs
 from jaxbio.clustering.graphs.features import Features
 from jaxbio.clustering.graphs.sbm import check_sizes, graph_of
+
+size_of, inputs_of = inputs.size_of, inputs.inputs_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,12 +24,12 @@ class Config:
     """Ranges that graphs are drawn from uniformly, ends included.
 
     The benchmark of five blocks of Chen, Li and Bruna, ICLR 2019, without edges inside
-    blocks, is min_size = max_size = 400, clusters (5, 5), degree (14.4, 14.4), ratio
-    (0.9, 0.9), disassortative 1.
+    blocks, is min_points = max_points = 400, clusters (5, 5), degree (14.4, 14.4),
+    ratio (0.9, 0.9), disassortative 1.
 
     Attributes:
-      min_size: fewest nodes.
-      max_size: most nodes, the N of all arrays.
+      min_points: fewest nodes.
+      max_points: most nodes, the N of all arrays.
       clusters: numbers of blocks.
       degree: mean degrees.
       ratio: signal-to-noise ratios. One that a mean degree cannot have, because no
@@ -35,8 +38,8 @@ class Config:
       features: columns of the nodes.
     """
 
-    min_size: int = 300
-    max_size: int = 300
+    min_points: int = 300
+    max_points: int = 300
     clusters: tuple[int, int] = (2, 5)
     degree: tuple[float, float] = (4.0, 12.0)
     ratio: tuple[float, float] = (1.0, 5.0)
@@ -44,7 +47,7 @@ class Config:
     features: Features = Features()
 
     def __post_init__(self):
-        check_sizes(self.min_size, self.max_size)
+        check_sizes(self.min_points, self.max_points)
         for name, least in (("clusters", 1), ("degree", 0), ("ratio", 0)):
             value = getattr(self, name)
             if len(value) != 2 or not least <= value[0] <= value[1]:
@@ -54,6 +57,11 @@ class Config:
                 )
         if not 0 <= self.disassortative <= 1:
             raise ValueError(f"disassortative: {self.disassortative} is no probability")
+
+    @property
+    def max_clusters(self) -> int:
+        """Most blocks."""
+        return self.clusters[1]
 
 
 def signal_to_noise(clusters: int, c_in: float, c_out: float) -> float:
@@ -82,13 +90,13 @@ def rates(
 def draw(key: jax.Array, cfg: Config) -> dict:
     """Draws one graph, as `jaxbio.clustering.graphs.sbm.draw` does."""
     keys = jax.random.split(key, 7)
-    size = jax.random.randint(keys[0], (), cfg.min_size, cfg.max_size + 1)
+    size = jax.random.randint(keys[0], (), cfg.min_points, cfg.max_points + 1)
     k = jax.random.randint(keys[1], (), cfg.clusters[0], cfg.clusters[1] + 1)
     degree = jax.random.uniform(keys[2], (), minval=cfg.degree[0], maxval=cfg.degree[1])
     ratio = jax.random.uniform(keys[3], (), minval=cfg.ratio[0], maxval=cfg.ratio[1])
     sign = 1 - 2 * jax.random.bernoulli(keys[4], cfg.disassortative)
     c_in, c_out = rates(k, degree, ratio, sign)
-    index = jnp.arange(cfg.max_size)
+    index = jnp.arange(cfg.max_points)
     labels = jnp.where(index < size, index % k, -1).astype(jnp.int32)
     same = jnp.eye(cfg.clusters[1], dtype=bool)
     # uniform() < p takes a probability above 1 for 1.

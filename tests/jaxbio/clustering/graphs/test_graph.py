@@ -1,12 +1,17 @@
 """The record of a graph, its parts, and its padded arrays."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy import sparse
 
+from jaxbio.clustering.graphs import sbm
 from jaxbio.clustering.graphs.features import Features, node_features
 from jaxbio.clustering.graphs.graph import from_pairs, induced, largest_component
-from jaxbio.clustering.graphs.inputs import inputs_of
+from jaxbio.clustering.graphs.inputs import as_graph
+
+compiled = jax.jit(node_features, static_argnames="cfg")
 
 
 def small():
@@ -48,15 +53,37 @@ def test_the_largest_component_is_found():
 
 
 def test_inputs_are_those_of_training_padded():
-    cfg = Features(eigenvectors=3, iterations=0)
+    cfg = sbm.Config(features=Features(eigenvectors=3, iterations=0))
     graph = small()
-    inputs, valid = inputs_of(graph, 11, cfg)
-    assert valid.tolist() == [True] * 8 + [False] * 3
+    inputs = sbm.inputs_of(graph, 11, cfg)
     expected = np.zeros((11, 11))
     expected[:8, :8] = graph.matrix().toarray()
     np.testing.assert_array_equal(inputs["adjacency"], expected)
-    features = node_features(jnp.asarray(expected), valid, cfg)
+    valid = jnp.arange(11) < 8
+    features = compiled(jnp.asarray(expected), valid, cfg.features)
     np.testing.assert_allclose(inputs["features"], features, atol=1e-5)
-    for size in (7, 0):
-        with pytest.raises(ValueError, match=f"8 nodes has no place among {size}"):
-            inputs_of(graph, size, cfg)
+    assert sbm.size_of(graph) == 8
+    with pytest.raises(ValueError, match="8 nodes has no place among 7"):
+        sbm.inputs_of(graph, 7, cfg)
+
+
+@pytest.mark.parametrize("form", [np.asarray, np.ndarray.tolist, sparse.csr_matrix])
+def test_a_matrix_is_a_graph(form):
+    matrix = np.array([[2.0, 0, 0, 0], [0.5, 0, 0, -1], [0, 0, 0, 0], [0, 1, 0, 0]])
+    graph = as_graph(form(matrix))
+    assert len(graph) == 4 and graph.edges.tolist() == [[0, 1], [1, 3]]
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (np.zeros((2, 3)), r"shape \(n, n\), got \(2, 3\)"),
+        (np.zeros((0, 0)), r"got \(0, 0\)"),
+        (np.full((2, 2), np.nan), "not finite"),
+        ("karate", "got str"),
+        (from_pairs(np.zeros(0, int), np.zeros((0, 2))), "no nodes"),
+    ],
+)
+def test_what_is_no_graph_is_refused(given, message):
+    with pytest.raises(ValueError, match=message):
+        as_graph(given)

@@ -20,8 +20,8 @@ def draws(module, cfg, count, seed=0):
     return jax.tree.map(np.asarray, drawn)
 
 
-GENERAL = sbm.Config(min_size=20, max_size=40, features=Features(eigenvectors=4))
-SYMMETRIC = symmetric_sbm.Config(min_size=20, max_size=40, features=FEW)
+GENERAL = sbm.Config(min_points=20, max_points=40, features=Features(eigenvectors=4))
+SYMMETRIC = symmetric_sbm.Config(min_points=20, max_points=40, features=FEW)
 
 
 @pytest.mark.parametrize(
@@ -111,19 +111,20 @@ def test_blocks_are_equal_and_edges_follow_the_rates():
 
 
 def test_a_configuration_is_read_from_a_mapping():
-    mapping = {"max_size": 64, "within": [2.0, 2], "features": {"eigenvectors": 3}}
+    mapping = {"max_points": 64, "within": [2.0, 2], "features": {"eigenvectors": 3}}
     cfg = dataclass_from(sbm.Config, mapping)
     assert cfg.within == (2.0, 2) and cfg.features.eigenvectors == 3
+    assert symmetric_sbm.Config(clusters=(2, 7)).max_clusters == 7
 
 
 @pytest.mark.parametrize(
     ("module", "values", "named"),
     [
-        (sbm, {"min_size": 1}, "min_size"),
-        (sbm, {"max_size": 40}, "max_size"),
+        (sbm, {"min_points": 1}, "min_points"),
+        (sbm, {"max_points": 40}, "max_points"),
         (sbm, {"within": (0.0, 1.0)}, "within"),
         (sbm, {"alpha": 0.0}, "alpha"),
-        (symmetric_sbm, {"min_size": 301}, "min_size"),
+        (symmetric_sbm, {"min_points": 301}, "min_points"),
         (symmetric_sbm, {"clusters": (0, 2)}, "clusters"),
         (symmetric_sbm, {"degree": (5.0, 3.0)}, "degree"),
         (symmetric_sbm, {"disassortative": 1.5}, "disassortative"),
