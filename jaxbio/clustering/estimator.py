@@ -73,13 +73,32 @@ class AttentiveClustering:
         return stored.described(self._kept)
 
     def fit_predict(
-        self, data: Any, *, samples: int = 32, key: int | jax.Array = 0
+        self,
+        data: Any,
+        *,
+        samples: int = 32,
+        mode: str = "topk",
+        key: int | jax.Array = 0,
     ) -> Any:
-        """Labels (n,) of the most probable of some samples of the posterior."""
-        drawn = self.sample(data, samples, mode="topk", key=key)
-        if isinstance(drawn, list):
-            return [one.labels[0] for one in drawn]
-        return drawn.labels[0]
+        """Labels (n,) of the most probable of some partitions; a list for a list.
+
+        Args:
+          data: a data set, or a list of them.
+          samples: how many are drawn. Of one nothing is asked but its labels, which is
+            the fastest answer there is.
+          mode: "topk" or "mode", see `sample`.
+          key: a seed or a key.
+        """
+        if mode == "posterior":
+            raise ValueError("mode: want topk or mode, got 'posterior'")
+        if samples == 1:
+            rows, single = self._draw(data, 1, mode, key)
+        else:
+            drawn = self.sample(data, samples, mode, key=key)
+            single = isinstance(drawn, Samples)
+            rows = [one.labels for one in ([drawn] if single else drawn)]
+        labels = [one[0] for one in rows]
+        return labels[0] if single else labels
 
     def sample(
         self,
@@ -108,20 +127,10 @@ class AttentiveClustering:
         Raises:
           ValueError: unknown mode, no sample, or data that the model cannot take.
         """
-        if mode not in MODES:
-            raise ValueError(f"mode: want one of {', '.join(MODES)}, got {mode!r}")
-        _check_count(samples=samples, orders=orders)
-        sets, single = self._sets(data)
-        draw_key, prob_key = jax.random.split(_key(key))
-        how = "mode" if mode == "mode" else "posterior"
-
-        def run(inputs, valid, numbers):
-            keys = _fold(draw_key, numbers)
-            arguments = (self._kept.params, self._kept.model, inputs, valid, keys)
-            return programs.sample(*arguments, samples, how)
-
-        drawn = self._run(sets, run)
-        drawn = [canonical(rows) for rows in drawn]
+        _check_count(orders=orders)
+        drawn, single = self._draw(data, samples, mode, key)
+        sets, _ = self._sets(data)
+        _, prob_key = jax.random.split(_key(key))
         distinct = [np.unique(rows, axis=0, return_inverse=True) for rows in drawn]
         found = self._log_prob(
             sets, [rows for rows, _ in distinct], prob_key, orders, 1
@@ -199,17 +208,26 @@ class AttentiveClustering:
         return self._from_samples(data, samples, key, shares)
 
     def _from_samples(self, data, samples, key, function):
+        drawn, single = self._draw(data, samples, "posterior", key)
+        answers = [function(rows) for rows in drawn]
+        return answers[0] if single else answers
+
+    def _draw(self, data, samples, mode, key) -> tuple[list[np.ndarray], bool]:
+        """Canonical labels (S, n) of every set, and whether only one was given."""
+        if mode not in MODES:
+            raise ValueError(f"mode: want one of {', '.join(MODES)}, got {mode!r}")
         _check_count(samples=samples)
         sets, single = self._sets(data)
         draw_key, _ = jax.random.split(_key(key))
+        how = "mode" if mode == "mode" else "posterior"
 
-        def run(inputs, valid, numbers):
-            keys = _fold(draw_key, numbers)
+        def run(inputs, valid):
+            # The same key for all: what is drawn for a set depends on it alone.
+            keys = jnp.broadcast_to(draw_key, len(valid))
             arguments = (self._kept.params, self._kept.model, inputs, valid, keys)
-            return programs.sample(*arguments, samples, "posterior")
+            return programs.sample(*arguments, samples, how)
 
-        answers = [function(canonical(rows)) for rows in self._run(sets, run)]
-        return answers[0] if single else answers
+        return [canonical(rows) for rows in self._run(sets, run)], single
 
     def _sets(self, data) -> tuple[list[tuple[Any, int]], bool]:
         """Data sets with their sizes, and whether only one was given."""
@@ -243,8 +261,7 @@ class AttentiveClustering:
             for i in range(0, len(members), at_once):
                 part = members[i : i + at_once]
                 inputs, valid = self._stacked(sets, part, bucket)
-                numbers = jnp.zeros(len(valid), jnp.uint32)
-                rows = np.asarray(program(inputs, valid, numbers))
+                rows = np.asarray(program(inputs, valid))
                 for number, row in zip(part, rows, strict=False):
                     answers[number] = row[..., : sets[number][1]]
         return answers
@@ -299,10 +316,6 @@ def _bucket(size):
 
 def _key(key):
     return jax.random.key(key) if isinstance(key, int | np.integer) else key
-
-
-def _fold(key, numbers):
-    return jax.vmap(jax.random.fold_in, (None, 0))(key, numbers)
 
 
 def _check_count(**counts):

@@ -1,0 +1,267 @@
+"""Clustering processes: exactness, quality beside peers that know the model, speed.
+
+python -m benchmarks.clustering [--quick] [--only exact,points,speed]
+    [--model points-2d=runs/points ...]
+
+exact   the shipped crp2d models against the enumerated posterior, on sets of 6 points:
+        total variation of 2,000 samples (and that of an exact sampler), -ELBO less the
+        entropy, the total probability of all partitions of 5 points, calibration
+points  points-2d on sets of 50 to 199 points, paired with compiled collapsed Gibbs,
+        which knows the model, and beside a variational mixture
+speed   one answer, many sets, many samples of one set, beside a Gibbs chain
+
+``--model NAME=DIRECTORY`` takes a run of yours in place of the shipped model.
+"""
+
+import dataclasses
+import time
+
+import jax
+import numpy as np
+
+from benchmarks import harness
+from jaxbio.clustering import AttentiveClustering, stored
+from jaxbio.clustering.estimator import together
+from jaxbio.clustering.exact import posterior
+from jaxbio.clustering.metrics import adjusted_mutual_info, adjusted_rand
+from jaxbio.clustering.partitions import all_partitions
+from jaxbio.clustering.points import mixtures
+
+CASES = ("exact", "points", "speed")
+_SEED = 1_000_003  # of the sets; no training drew with it
+
+
+def main(bench: harness.Benchmark) -> None:
+    """Runs the cases that were asked for."""
+    given = dict(pair.split("=", 1) for pair in bench.options.model or ())
+    chosen = bench.options.only.split(",")
+    if unknown := set(chosen) - set(CASES):
+        raise ValueError(f"--only: want some of {', '.join(CASES)}, got {unknown}")
+    known = {*stored.names(), *given}
+    for tau in (2, 4, 10):
+        name = f"crp2d-tau{tau}"
+        if "exact" in chosen and name in known:
+            exactness(bench, name, given.get(name, name), float(tau))
+    if "points-2d" in known:
+        where = given.get("points-2d", "points-2d")
+        if "points" in chosen:
+            points(bench, where)
+        if "speed" in chosen:
+            speed(bench, where)
+
+
+def drawn_sets(where: str, count: int, size: int = 0) -> tuple[list, list]:
+    """Points and labels of sets from the generator of a model, not centred."""
+    cfg = stored.load(where).data_cfg
+    cfg = dataclasses.replace(cfg, centre=False, standardise=False)
+    if size:
+        cfg = dataclasses.replace(cfg, min_points=size, max_points=size)
+    keys = jax.random.split(jax.random.key(_SEED), count)
+    sets = jax.jit(jax.vmap(lambda key: mixtures.draw(key, cfg)))(keys)
+    labels = np.asarray(sets["labels"])
+    x = np.asarray(sets["inputs"]["x"], float)
+    sizes = (labels >= 0).sum(1)
+    return (
+        [one[:n] for one, n in zip(x, sizes, strict=True)],
+        [one[:n] for one, n in zip(labels, sizes, strict=True)],
+    )
+
+
+def exactness(bench: harness.Benchmark, name: str, where: str, tau: float) -> None:
+    """A small model against the enumerated posterior."""
+    model = AttentiveClustering.load(where)
+    count, draws, orders = (20, 500, 4) if bench.quick else (200, 2000, 16)
+    sets, _ = drawn_sets(where, count, 6)
+    exact = [posterior(x, 0.7, tau) for x in sets]
+    random = np.random.default_rng(0)
+    samples = model.sample(sets, draws, orders=1)
+    shared = [together(one.labels) for one in samples]
+    rows: dict[str, list[float]] = {key: [] for key in ("tv", "floor", "gap", "spread")}
+    for x, true, one in zip(sets, exact, samples, strict=True):
+        p = np.exp(true.log_prob)
+        code = 10 ** np.arange(6)
+        found = _shares(one.labels @ code, true.labels @ code)
+        rows["tv"].append(np.abs(found - p).sum() / 2)
+        ideal = random.multinomial(draws, p / p.sum()) / draws
+        rows["floor"].append(np.abs(ideal - p).sum() / 2)
+        paths = np.stack(
+            [
+                model.log_prob(x, true.labels, orders=1, anchors=1, key=k)
+                for k in range(orders)
+            ]
+        )
+        rows["gap"].append(float(p @ -paths.mean(0)) - true.entropy)
+        rows["spread"].append(float(p @ paths.std(0)))
+    five = [
+        float(np.exp(model.log_prob(x[:5], all_partitions(5), orders=orders)).sum())
+        for x in sets[: count // 4]
+    ]
+    upper = np.triu_indices(6, 1)
+    mine = np.concatenate([pairs[upper] for pairs in shared])
+    true_pairs = np.concatenate([one.coclustering[upper] for one in exact])
+    facts = {key: _mean(values) for key, values in rows.items()}
+    bench.record(
+        f"exact {name}",
+        sets=count,
+        samples=draws,
+        entropy=float(np.mean([one.entropy for one in exact])),
+        total_variation=facts["tv"],
+        of_exact_sampler=facts["floor"],
+        elbo_gap_nats=facts["gap"],
+        path_spread_nats=facts["spread"],
+        total_probability=_mean(five),
+        calibration_error=_calibration(mine, true_pairs),
+    )
+
+
+def _shares(found: np.ndarray, known: np.ndarray) -> np.ndarray:
+    values, counts = np.unique(found, return_counts=True)
+    share = dict(zip(values.tolist(), counts / len(found), strict=True))
+    return np.array([share.get(code, 0.0) for code in known.tolist()])
+
+
+def _calibration(predicted: np.ndarray, true: np.ndarray) -> float:
+    """Mean distance of the mean prediction to the mean truth over ten bins."""
+    bins = np.minimum((predicted * 10).astype(int), 9)
+    total = 0.0
+    for k in range(10):
+        if (bins == k).any():
+            gap = predicted[bins == k].mean() - true[bins == k].mean()
+            total += abs(gap) * (bins == k).mean()
+    return round(float(total), 5)
+
+
+def _mean(values) -> list[float]:
+    """Mean and standard error."""
+    values = np.asarray(values, float)
+    return [round(float(values.mean()), 5), round(_error(values), 5)]
+
+
+def _error(values: np.ndarray) -> float:
+    return float(values.std(ddof=1) / len(values) ** 0.5)
+
+
+def points(bench: harness.Benchmark, where: str) -> None:
+    """Sets of 50 to 199 points, paired with Gibbs sampling that knows the model."""
+    from benchmarks.peers import gibbs
+
+    count, tried, draws = (20, 10, 8) if bench.quick else (500, 100, 32)
+    model = AttentiveClustering.load(where)
+    sets, truth = drawn_sets(where, count)
+    known = {"alpha": 0.7, "tau": 10.0, "sigma": 1.0}
+    answers: dict[str, list[np.ndarray]] = {}
+    samples = model.sample(sets, draws, orders=2)
+    answers["posterior sample"] = [one.labels[0] for one in samples]
+    answers[f"best of {draws}"] = [one.labels[one.log_prob.argmax()] for one in samples]
+    answers["one mode answer"] = model.fit_predict(sets, samples=1, mode="mode")
+    chains = [gibbs.cluster(x, seed=i, **known) for i, x in enumerate(sets)]
+    answers["Gibbs sample"] = [chain.last for chain in chains]
+    answers["Gibbs best"] = [chain.best for chain in chains]
+    scores = _against(truth, answers, adjusted_mutual_info)
+    rand = _against(truth, answers, adjusted_rand)
+    true_numbers = np.array([len(np.unique(row)) for row in truth])
+    for name, found in answers.items():
+        numbers = np.array([len(np.unique(row)) for row in found])
+        peer = "Gibbs best" if "sample" not in name else "Gibbs sample"
+        gap = scores[name] - scores[peer]
+        bench.record(
+            f"points: {name}",
+            sets=count,
+            ami=_mean(scores[name]),
+            ari=_mean(rand[name]),
+            less_gibbs=[
+                *_mean(gap),
+                round(float(gap.mean() - 1.96 * _error(gap)), 5),
+                round(float(gap.mean() + 1.96 * _error(gap)), 5),
+            ],
+            clusters_less_true=_mean(numbers - true_numbers),
+        )
+    peers = [adjusted_mutual_info(truth[i], _mixture(sets[i])) for i in range(tried)]
+    bench.record(
+        "points: variational mixture",
+        sets=tried,
+        ami=_mean(peers),
+        ours_less_it=_mean(scores[f"best of {draws}"][:tried] - peers),
+    )
+
+
+def _against(truth, answers, metric) -> dict[str, np.ndarray]:
+    """A metric of every answer to every set, by kind of answer."""
+    return {
+        kind: np.array([metric(*pair) for pair in zip(truth, found, strict=True)])
+        for kind, found in answers.items()
+    }
+
+
+def _mixture(x: np.ndarray) -> np.ndarray:
+    """scikit-learn's mixture with priors in the scale of the model."""
+    from sklearn.mixture import BayesianGaussianMixture
+
+    return BayesianGaussianMixture(
+        n_components=min(12, len(x)),
+        covariance_type="spherical",
+        mean_prior=np.zeros(2),
+        mean_precision_prior=0.01,
+        degrees_of_freedom_prior=50,
+        covariance_prior=50,
+        weight_concentration_prior=0.7,
+        n_init=5,
+        random_state=0,
+        max_iter=500,
+    ).fit_predict(x)
+
+
+def speed(bench: harness.Benchmark, where: str) -> None:
+    """Answers per second beside a Gibbs chain of 150 sweeps, and how time grows."""
+    from benchmarks.peers import gibbs
+
+    model = AttentiveClustering.load(where)
+    many = 16 if bench.quick else 64
+    sets, _ = drawn_sets(where, many, 199)
+    known = {"alpha": 0.7, "tau": 10.0, "sigma": 1.0}
+
+    def chains(some):
+        return [gibbs.cluster(x, **known) for x in some]
+
+    def answers(some):
+        return model.fit_predict(some, samples=1, mode="mode")
+
+    for case, some in (("one set", sets[:1]), (f"{many} sets", sets)):
+        candidates = {
+            "Gibbs, 150 sweeps": lambda some=some: chains(some),
+            "one mode answer": lambda some=some: answers(some),
+        }
+        for function in candidates.values():
+            function()
+        bench.compare(
+            f"{case} of 199 points", candidates, work={"sets": len(some)}, points=199
+        )
+    one = sets[0]
+    bench.compare(
+        "256 samples of one set of 199 points",
+        {
+            "Gibbs, 150 sweeps once": lambda: chains([one]),
+            "256 posterior samples": lambda: model.coclustering(one, 256),
+        },
+        points=199,
+    )
+    times = {}
+    for size in (64, 128, 256, 512, 1024):
+        x, _ = drawn_sets(where, 8, size)
+        model.clusters(x, 32)
+        begin = time.perf_counter()
+        model.clusters(x, 32)
+        times[size] = time.perf_counter() - begin
+    slope = np.polyfit(np.log(list(times)), np.log(list(times.values())), 1)[0]
+    bench.record(
+        "time by number of points, 8 sets, 32 samples",
+        seconds={str(size): round(value, 4) for size, value in times.items()},
+        exponent=round(float(slope), 3),
+    )
+
+
+if __name__ == "__main__":
+    flags = harness.parser(__doc__)
+    flags.add_argument("--only", default=",".join(CASES), help="cases, with commas")
+    flags.add_argument("--model", action="append", help="NAME=DIRECTORY of a run")
+    harness.run(main, "clustering", __doc__, flags)
