@@ -72,64 +72,29 @@ def _as_published(config: ConfigDict) -> None:
 
 
 def _base() -> ConfigDict:
-    width = 64
-    return ConfigDict(
-        {
-            "entry": "jaxbio.clustering.task",
-            "seed": 42,
-            "model": {
-                "variant": "acp",  # or acp_s, ccp
-                "latent": "mixture",  # or gaussian, none
-                "dim": width,
-                "hidden": width,
-                "heads": 4,
-                "seeds": 16,  # inducing points
-                "head_scale": True,  # products over the root of a head's width
-                "norm": False,
-                "components": 16,  # of latent mixture
-                "latent_dim": width,  # of latent gaussian
-                "relative": True,  # points are also seen from the anchor
-            },
-            "encoder": {
-                "name": "points.encoder",
-                "dims": 2,
-                "dim": width,
-                "hidden": width,
-                "scale": 10.0,  # coordinates are divided by it
-            },
-            "generator": {
-                "name": "points.mixtures",
-                "dims": 2,
-                "min_dims": 0,  # 0: all sets have `dims` coordinates
-                "min_points": 50,
-                "max_points": 199,
-                "prior": "crp",  # or mfm, with `rate`
-                "alpha": 0.7,
-                "rate": 2.0,
-                "max_clusters": 12,
-                "spread": 10.0,
-                "noise": 1.0,
-                "shape": "gaussian",  # or student, anisotropic, mixed
-                "stretch": 0.5,
-                "noise_ratio": 1.0,
-                "centre": True,
-                "standardise": False,
-            },
-            "batch": {
-                "sets": 32,
-                "steps": 2,  # of each set, drawn anew every time
-                "draws": 8,  # of a Gaussian z
-            },
-            "optim": common.optim(
-                lr=1e-3, schedule="cosine", warmup=100, weight_decay=0.0, clip_norm=1.0
-            )
-            | {"l2": 0.0},
-            "train": common.train(
-                steps=10000, eval_every=1000, monitor="elbo", patience=0
-            ),
-            # Sets, samples of each for the best of them, orders of clusters and draws
-            # of a Gaussian z for probabilities.
-            "eval": {"sets": 256, "samples": 16, "orders": 1, "draws": 40},
-            "parallel": {"mode": "jit", "micro": 1},
-        }
-    )
+    encoder = {
+        "name": "points.encoder",
+        "dims": 2,
+        "dim": 64,
+        "hidden": 64,
+        "scale": 10.0,  # coordinates are divided by it
+    }
+    generator = {
+        "name": "points.mixtures",
+        "dims": 2,
+        "min_dims": 0,  # 0: all sets have `dims` coordinates
+        "min_points": 50,
+        "max_points": 199,
+        "prior": "crp",  # or mfm, with `rate`
+        "alpha": 0.7,
+        "rate": 2.0,
+        "max_clusters": 12,
+        "spread": 10.0,
+        "noise": 1.0,
+        "shape": "gaussian",  # or student, anisotropic, mixed
+        "stretch": 0.5,
+        "noise_ratio": 1.0,
+        "centre": True,
+        "standardise": False,
+    }
+    return ConfigDict(common.clustering(encoder, generator))

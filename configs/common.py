@@ -163,3 +163,45 @@ def parallel(**overrides) -> dict:
     """Devices: `mode` jit or pmap, `model` shards of the item table, and
     micro-batches per device (0: eight on a CPU, whose caches they fit, else one)."""
     return {"mode": "jit", "model": 1, "micro": 1, **overrides}
+
+
+def clustering(encoder: dict, generator: dict, **overrides) -> dict:
+    """A clustering process: the model, how it is trained and how it is tested.
+
+    `encoder` and `generator` say which modules of `jaxbio.clustering` and with what.
+    """
+    width = encoder["dim"]
+    return {
+        "entry": "jaxbio.clustering.task",
+        "seed": 42,
+        "model": {
+            "variant": "acp",  # or acp_s, ccp
+            "latent": "mixture",  # or gaussian, none
+            "dim": width,
+            "hidden": width,
+            "heads": 4,
+            "seeds": 16,  # inducing points
+            "head_scale": True,  # products over the root of a head's width
+            "norm": False,
+            "components": 16,  # of latent mixture
+            "latent_dim": width,  # of latent gaussian
+            "relative": True,  # points are also seen from the anchor
+        },
+        "encoder": encoder,
+        "generator": generator,
+        "batch": {
+            "sets": 32,
+            "steps": 2,  # of each set, drawn anew every time
+            "draws": 8,  # of a Gaussian z
+        },
+        "optim": optim(
+            lr=1e-3, schedule="cosine", warmup=100, weight_decay=0.0, clip_norm=1.0
+        )
+        | {"l2": 0.0},  # in the gradient, as published
+        "train": train(steps=10000, eval_every=1000, monitor="elbo", patience=0),
+        # Sets; samples of each for the best of them; orders of clusters and draws of a
+        # Gaussian z for probabilities.
+        "eval": {"sets": 256, "samples": 16, "orders": 1, "draws": 40},
+        "parallel": {"mode": "jit", "micro": 1},
+        **overrides,
+    }

@@ -72,6 +72,16 @@ class AttentiveClustering:
         """Configurations of the model, of its encoder and of what it was trained on."""
         return stored.described(self._kept)
 
+    @property
+    def kind(self) -> str:
+        """What it clusters: "points", "graphs" or "spikes"."""
+        return self._kept.generator.__name__.split(".")[-2]
+
+    @property
+    def trained_on(self) -> int:
+        """Points of the largest set that it was trained on."""
+        return self._kept.data_cfg.max_points
+
     def fit_predict(
         self,
         data: Any,
@@ -236,7 +246,7 @@ class AttentiveClustering:
         if not given:
             raise ValueError("data: want one data set or more, got an empty list")
         sets = [(one, self._kept.generator.size_of(one)) for one in given]
-        trained = self._kept.data_cfg.max_points
+        trained = self.trained_on
         for number, (_, size) in enumerate(sets):
             if size > LARGEST:
                 raise ValueError(

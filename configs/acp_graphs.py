@@ -1,0 +1,53 @@
+"""ACP (Pakman et al., arXiv 2010.15727) on communities in graphs.
+
+    python -m jaxbio.main --config=configs/acp_graphs.py --workdir=runs/graphs
+    python -m jaxbio.main --config=configs/acp_graphs.py:symmetric --workdir=runs/sym
+
+The argument names the graphs: sbm (the default), the general stochastic block model of
+the paper with 50 to 299 nodes; symmetric, blocks of equal size with one probability of
+an edge inside and one across, around the threshold of detection.
+
+`--config.encoder.name=graphs.gatedgcn` or `graphs.gin` are other encoders. Nodes have
+eigenvectors of the normalised adjacency matrix and degrees for features; what is known
+of a node relative to the anchor is `jaxbio.clustering.graphs.encoding.relate`.
+"""
+
+import os
+import sys
+
+from ml_collections import ConfigDict
+
+sys.path.insert(0, os.path.dirname(__file__))
+import common  # noqa: E402
+
+_FEATURES = {  # see `jaxbio.clustering.graphs.features`
+    "eigenvectors": 20,
+    "operator": "normalised",  # or laplacian, adjacency
+    "weighting": "eigenvalue",  # or none, root_size
+    "iterations": 8,  # 0: all eigenvectors, exactly
+    "degree": True,
+    "random": 0,
+}
+_GENERATORS = {
+    "sbm": {
+        "name": "graphs.sbm",
+        "min_points": 50,
+        "max_points": 299,
+        "alpha": 0.7,
+        "max_clusters": 12,
+        "within": (6.0, 3.0),  # Beta distribution of an edge inside a block
+        "between": (1.0, 5.0),  # and between two
+        "features": _FEATURES,
+    },
+    "symmetric": {"name": "graphs.symmetric_sbm", "features": _FEATURES},
+}
+
+
+def get_config(argument: str = "sbm") -> ConfigDict:
+    """The configuration for one kind of graphs."""
+    common.check_argument(argument, list(_GENERATORS), "acp_graphs.py")
+    encoder = {"name": "graphs.sage", "features": 22, "dim": 64, "layers": 3}
+    config = ConfigDict(common.clustering(encoder, _GENERATORS[argument]))
+    config.batch.sets = 16
+    config.train.steps, config.train.eval_every = 4000, 500
+    return config.lock()

@@ -1,0 +1,118 @@
+"""What `python -m jaxbio.cluster` writes: labels, samples and a picture."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxbio.clustering.estimator import AttentiveClustering, together
+from jaxbio.clustering.figures import plot_graph, plot_points
+from jaxbio.clustering.graphs.read import read
+from jaxbio.clustering.graphs.subgraphs import cluster_in_parts
+from jaxbio.clustering.points.read import read_points
+
+_PARTS_ABOVE = 2  # times the largest graph of the training
+
+
+def answer_points(
+    model: AttentiveClustering,
+    path: str,
+    columns: Sequence[str],
+    out: Path,
+    **how: Any,
+) -> str:
+    """Clusters the points of a file; what to tell of it.
+
+    Args:
+      model: of points.
+      path: see `jaxbio.clustering.points.read.read_points`.
+      columns: see there.
+      out: directory to write, made if need be.
+      **how: samples, mode and seed.
+    """
+    points = read_points(path, columns)
+
+    def picture(*answer):
+        plot_points(points, *answer, out / "answer.png")
+
+    return _answer(model, points, range(len(points)), "point", out, picture, **how)
+
+
+def answer_graph(model: AttentiveClustering, path: str, out: Path, **how: Any) -> str:
+    """Clusters the nodes of a graph in a file; what to tell of it.
+
+    Args:
+      model: of graphs.
+      path: see `jaxbio.clustering.graphs.read.read`.
+      out: directory to write, made if need be.
+      **how: samples, mode and seed.
+    """
+    graph = read(path)
+    size = model.trained_on
+    if len(graph) > _PARTS_ABOVE * size:
+
+        def cluster(part):
+            return model.fit_predict(part, samples=min(how["samples"], 32))
+
+        labels = cluster_in_parts(graph, cluster, size, seed=how["seed"])
+        out.mkdir(parents=True, exist_ok=True)
+        _write_labels(out, "node", graph.nodes, labels)
+        return (
+            f"{len(graph):,} nodes, in parts of {size}: {labels.max() + 1} clusters, "
+            f"in {out / 'labels.csv'}"
+        )
+
+    def picture(*answer):
+        plot_graph(graph.matrix().toarray(), *answer, out / "answer.png")
+
+    return _answer(model, graph, graph.nodes, "node", out, picture, **how)
+
+
+def _answer(
+    model: AttentiveClustering,
+    data: Any,
+    names: Sequence[Any],
+    what: str,
+    out: Path,
+    picture: Callable[..., None],
+    *,
+    samples: int,
+    mode: str,
+    seed: int,
+) -> str:
+    drawn = model.sample(data, samples, mode, key=seed)
+    order = np.argsort(-drawn.log_prob, kind="stable")
+    _, first = np.unique(drawn.labels[order], axis=0, return_index=True)
+    best = order[np.sort(first)]
+    labels, shared = drawn.labels[best[0]], together(drawn.labels)
+    counts = np.bincount(drawn.labels.max(1) + 1) / len(drawn.labels)
+    same = labels[:, None] == labels
+    out.mkdir(parents=True, exist_ok=True)
+    _write_labels(out, what, names, labels, (shared * same).sum(1) / same.sum(1))
+    np.savez_compressed(
+        out / "samples.npz", **drawn._asdict(), coclustering=shared, clusters=counts
+    )
+    picture(drawn.labels[best], drawn.log_prob[best], shared, counts)
+    numbers = ", ".join(f"{k}: {p:.2f}" for k, p in enumerate(counts) if p >= 0.005)
+    share = "probability" if mode == "posterior" else "share of the partitions"
+    return (
+        f"{len(labels)} {what}s, {len(drawn.labels)} partitions, {len(best)} distinct\n"
+        f"clusters and their {share}: {numbers}\n"
+        f"the most probable has {labels.max() + 1} clusters, in {out / 'labels.csv'}"
+    )
+
+
+def _write_labels(out, what, names, labels, certainty=None):
+    lines = [f"{what},cluster" + ("" if certainty is None else ",certainty")]
+    for row, (name, label) in enumerate(zip(names, labels, strict=True)):
+        sure = "" if certainty is None else f",{certainty[row]:.4f}"
+        lines.append(f"{_quoted(str(name))},{label}{sure}")
+    (out / "labels.csv").write_text("\n".join(lines) + "\n")
+
+
+def _quoted(text: str) -> str:
+    """A cell of a CSV file."""
+    if any(sign in text for sign in ',"\n'):
+        return '"' + text.replace('"', '""') + '"'
+    return text

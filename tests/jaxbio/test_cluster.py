@@ -1,0 +1,105 @@
+"""`python -m jaxbio.cluster`: what is written, and what is said of bad requests."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from jaxbio import cluster
+
+sys.path.append(str(Path(__file__).parent / "clustering"))
+from runs import train, train_graphs  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    path = tmp_path_factory.mktemp("runs") / "points"
+    train(path, steps=2)
+    return path
+
+
+@pytest.fixture(scope="module")
+def graph_model(tmp_path_factory):
+    path = tmp_path_factory.mktemp("runs") / "graphs"
+    train_graphs(path)
+    return path
+
+
+def test_points_of_a_file(model, tmp_path, capsys):
+    points = np.random.default_rng(0).normal(size=(7, 2))
+    lines = ["name,x,y", *(f"p,{a},{b}" for a, b in points)]
+    (tmp_path / "points.csv").write_text("\n".join(lines))
+    arguments = [str(tmp_path / "points.csv"), "--columns=x,y", "--samples=20"]
+    out = tmp_path / "answer"
+    assert cluster.main([*arguments, f"--model={model}", f"--out={out}"]) == 0
+    assert "7 points, 20 partitions" in capsys.readouterr().out
+    rows = (out / "labels.csv").read_text().splitlines()
+    assert rows[0] == "point,cluster,certainty" and len(rows) == 8
+    with np.load(out / "samples.npz") as saved:
+        assert saved["labels"].shape == (20, 7)
+        assert saved["coclustering"].shape == (7, 7)
+        best = saved["labels"][saved["log_prob"].argmax()]
+        assert saved["clusters"].sum() == pytest.approx(1)
+    assert [int(row.split(",")[1]) for row in rows[1:]] == best.tolist()
+    assert all(0 < float(row.split(",")[2]) <= 1 for row in rows[1:])
+    assert (out / "answer.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def ring(path, size):
+    """A ring of two dense halves."""
+    lines = [
+        f"n{i} n{j}"
+        for i in range(size)
+        for j in range(i)
+        if (i < size / 2) == (j < size / 2)
+    ]
+    path.write_text("\n".join([*lines, f"n0 n{size - 1}"]) + "\n")
+
+
+def test_graphs_of_a_file_whole_and_in_parts(graph_model, tmp_path, capsys):
+    ring(tmp_path / "small.txt", 8)
+    arguments = [f"--model={graph_model}", "--samples=6"]
+    out = tmp_path / "small"
+    assert cluster.main([str(tmp_path / "small.txt"), *arguments, f"--out={out}"]) == 0
+    assert "8 nodes, 6 partitions" in capsys.readouterr().out
+    rows = (out / "labels.csv").read_text().splitlines()
+    assert {row.split(",")[0] for row in rows[1:]} == {f"n{i}" for i in range(8)}
+    assert (out / "answer.png").exists()
+    ring(tmp_path / "large.txt", 30)
+    out = tmp_path / "large"
+    assert cluster.main([str(tmp_path / "large.txt"), *arguments, f"--out={out}"]) == 0
+    assert "30 nodes, in parts of 12" in capsys.readouterr().out
+    assert len((out / "labels.csv").read_text().splitlines()) == 31
+    assert not (out / "answer.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "message"),
+    [
+        ("1,2\n3,x\n", [], "line 2, column 1: 'x' is no number"),
+        ("1,2,3\n", [], "the model takes 2 coordinates, got 3"),
+        ("1,2\n", ["--samples=0"], "samples: want an integer of 1 or more, got 0"),
+        ("1,2\n", ["--mode=best"], "mode: want one of posterior, mode, topk"),
+        ("1,2\n", ["--columns=5,1"], "there is no column '5' of 2"),
+    ],
+)
+def test_bad_requests_end_in_a_line(model, tmp_path, capsys, text, options, message):
+    (tmp_path / "points.csv").write_text(text)
+    arguments = [str(tmp_path / "points.csv"), f"--out={tmp_path / 'answer'}", *options]
+    assert cluster.main([*arguments, f"--model={model}"]) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "answer").exists()
+
+
+def test_an_unknown_model_is_named(tmp_path, capsys):
+    arguments = ["points.csv", "--model=points-7d", f"--out={tmp_path}"]
+    assert cluster.main(arguments) == 2
+    assert "'points-7d': no such directory, nor a model" in capsys.readouterr().err
+
+
+def test_a_graph_has_no_columns(graph_model, tmp_path, capsys):
+    ring(tmp_path / "small.txt", 6)
+    arguments = [str(tmp_path / "small.txt"), f"--model={graph_model}", "--columns=x"]
+    assert cluster.main([*arguments, f"--out={tmp_path / 'answer'}"]) == 2
+    assert "--columns=x: a graph has none" in capsys.readouterr().err
