@@ -36,7 +36,9 @@ def _declare(parser: argparse.ArgumentParser) -> None:
 def _run(options: argparse.Namespace) -> None:
     from jaxbio.clustering import AttentiveClustering
     from jaxbio.clustering.answer import answer_graph, answer_points
+    from jaxrec.core.compiled import keep_compiled_programs
 
+    keep_compiled_programs()
     model = AttentiveClustering.load(options.model)
     columns = [name for name in options.columns.split(",") if name]
     how = {"samples": options.samples, "mode": options.mode, "seed": options.seed}

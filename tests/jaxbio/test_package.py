@@ -1,0 +1,52 @@
+"""Making a model to ship, and every model that is shipped."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from jaxbio import package
+from jaxbio.clustering import AttentiveClustering, names
+from jaxrec.core.config_file import load_config
+
+sys.path.append(str(Path(__file__).parent / "clustering"))
+from runs import CONFIGS, train  # noqa: E402
+
+
+def test_a_run_becomes_a_model_with_a_card(tmp_path, capsys):
+    train(tmp_path / "run", steps=2)
+    arguments = ["--config=configs/acp_points.py", "--limits=for tests"]
+    where = [f"--workdir={tmp_path / 'run'}", f"--out={tmp_path / 'tiny'}"]
+    assert package.main([*arguments, *where]) == 0
+    assert "tiny: " in capsys.readouterr().out
+    card = AttentiveClustering.load(tmp_path / "tiny").card
+    assert card["command"].endswith("acp_points.py --workdir=runs/tiny")
+    assert card["seed"] == 42 and card["limits"] == "for tests" and card["steps"] == 2
+    assert {"ami", "nats", "nats_se"} < set(card["test"])
+    assert str(tmp_path) not in str(card)
+    (tmp_path / "run/test.json").unlink()
+    assert package.main([*arguments, *where]) == 2
+    assert "test.json is missing; want a run that has ended" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", names())
+def test_shipped_models_are_of_their_configuration_and_answer(name):
+    model = AttentiveClustering.load(name)  # verifies the checksum
+    card = model.card
+    config = load_config(str(CONFIGS / card["command"].split("configs/")[1].split()[0]))
+    assert config.seed == card["seed"] and config.train.steps == card["steps"]
+    for section, values in model.description.items():
+        wanted = config[section].to_dict()
+        wanted.pop("name", None)
+        assert {key: values[key] for key in wanted} == wanted, section
+    assert {"device", "date", "versions", "test", "limits"} < set(card)
+    if model.kind == "points":
+        dims = model.description["generator"]["dims"]
+        points = np.concatenate([np.zeros((3, dims)), np.full((3, dims), 40.0)])
+        labels = model.fit_predict(points, samples=8)
+        np.testing.assert_array_equal(labels, [0, 0, 0, 1, 1, 1])
+
+
+def test_there_are_models():
+    assert {"crp2d-tau2", "crp2d-tau4", "crp2d-tau10", "points-2d"} <= set(names())
