@@ -16,7 +16,8 @@ The argument names what is learned; the shipped models of the same names were ma
 `NAME@paper` is the published architecture and optimiser on the same data: a Gaussian
 latent, width 128, Adam at 1e-4 with L2 in the gradient; with
 `--config.model.variant=ccp` or `acp_s` those models. Ours has a mixture for the latent,
-and points relative to the anchor (`jaxbio.clustering.model`).
+and points relative to the anchor (`jaxbio.clustering.model`). `NAME@ncp` is the Neural
+Clustering Process, one point at a time (`jaxbio.clustering.ncp`).
 """
 
 import os
@@ -37,10 +38,10 @@ _NAMES = ["points-2d", "points-nd", *_SMALL]
 
 def get_config(argument: str = "points-2d") -> ConfigDict:
     """The configuration of one model."""
-    name, at, paper = argument.partition("@")
+    name, at, kind = argument.partition("@")
     common.check_argument(name, _NAMES, "acp_points.py")
-    if at and paper != "paper":
-        raise ValueError(f"acp_points.py:{argument}: after the @ only 'paper' is known")
+    if at and kind not in ("paper", "ncp"):
+        raise ValueError(f"acp_points.py:{argument}: after the @ want 'paper' or 'ncp'")
     config = _base()
     if name in _SMALL:
         tau, config.train.steps = _SMALL[name]
@@ -56,8 +57,13 @@ def get_config(argument: str = "points-2d") -> ConfigDict:
         config.generator.update(shape="mixed", noise_ratio=3.0, spread=4.0)
         config.generator.standardise = True
         config.encoder.update(dims=32, scale=1.0)
-    if paper:
+    if kind == "paper":
         _as_published(config)
+    if kind == "ncp":
+        slots = config.generator.max_clusters
+        config.model = {"variant": "ncp", "dim": 64, "clusters_dim": 128}
+        config.model.update(hidden=64, slots=slots)
+        config.batch.steps = 16  # points of each set
     return config.lock()
 
 

@@ -12,10 +12,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxbio.clustering import model as process
-from jaxbio.clustering import probability, sampler
 from jaxbio.clustering.layers import Params
 from jaxbio.clustering.model import Model
+from jaxbio.clustering.processes import process_of
+from jaxbio.clustering.sampler import Mode
 
 _POINTS = {"cpu": 1 << 14}
 _POINTS_ELSEWHERE = 1 << 20
@@ -35,7 +35,7 @@ def sample(
     valid: jax.Array,
     keys: jax.Array,
     samples: int,
-    mode: sampler.Mode,
+    mode: Mode,
 ) -> jax.Array:
     """Partitions (B, S, N) int32, see `jaxbio.clustering.sampler.sample`.
 
@@ -48,12 +48,13 @@ def sample(
       samples: S.
       mode: see `sampler.sample`.
     """
+    process = process_of(model)
     encoded = process.encode(params, model, inputs, valid)
     size, count = _pieces(valid, samples)
 
     def piece(number):
         here = _keys(keys, number * size, size)
-        return sampler.sample(params, model, encoded, here, mode)
+        return process.sample(params, model, encoded, here, mode)
 
     return _joined(piece, count)[:, :samples]
 
@@ -71,6 +72,7 @@ def log_prob(
     draws: int,
 ) -> jax.Array:
     """Log probabilities (B, S) of labels (B, S, N), see `probability.log_prob`."""
+    process = process_of(model)
     encoded = process.encode(params, model, inputs, valid)
     samples = labels.shape[1]
     rows = anchors or labels.shape[2]
@@ -80,7 +82,7 @@ def log_prob(
     def piece(number):
         here = _keys(keys, number * size, size)
         part = jax.lax.dynamic_slice_in_dim(padded, number * size, size, 1)
-        return probability.log_prob(
+        return process.log_prob(
             params,
             model,
             encoded,

@@ -15,9 +15,9 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from jaxbio.clustering import model as process
 from jaxbio.clustering.layers import Params
-from jaxbio.clustering.model import Config, Model
+from jaxbio.clustering.model import Model
+from jaxbio.clustering.processes import config_from, process_of
 from jaxrec.core.checkpoint import Checkpoints
 from jaxrec.core.config import CONFIG_FILE, dataclass_from, nearest, to_plain
 from jaxrec.core.optim import path_names
@@ -50,7 +50,7 @@ def model_of(config: Mapping[str, Any]) -> Model:
     Raises:
       ValueError: a value that is unknown or impossible.
     """
-    cfg = dataclass_from(Config, config["model"], "config.model")
+    cfg = config_from(config["model"])
     encoder, encoder_cfg = _part(config, "encoder", "encode")
     if encoder_cfg.dim != cfg.dim:
         raise ValueError(
@@ -145,7 +145,7 @@ def _shipped():
 
 
 def _shapes(model: Model) -> Any:
-    return jax.eval_shape(lambda: process.init(jax.random.key(0), model))
+    return jax.eval_shape(lambda: process_of(model).init(jax.random.key(0), model))
 
 
 def _of_run(path: Path, model: Model) -> Params:

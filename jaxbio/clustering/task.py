@@ -14,8 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 from absl import logging
 
-from jaxbio.clustering import evaluation, objective, stored
-from jaxbio.clustering import model as process
+from jaxbio.clustering import evaluation, stored
+from jaxbio.clustering.processes import process_of
 from jaxrec.core import parallel
 from jaxrec.core.cli import results_table
 from jaxrec.core.config import check_same_run
@@ -81,6 +81,7 @@ class Clustering:
     def __init__(self, config: Mapping[str, Any], mesh: jax.sharding.Mesh):
         self.config = config
         self.model = stored.model_of(config)
+        self.process = process_of(self.model)
         self.generator, self.data_cfg = stored.generator_of(config)
         self.most = self.data_cfg.max_clusters
         micro = parallel.micro_batches(config["parallel"]["micro"])
@@ -99,7 +100,7 @@ class Clustering:
                     )
 
     def init(self, key: jax.Array) -> Any:
-        return process.init(key, self.model)
+        return self.process.init(key, self.model)
 
     def furnish(self, params: Any) -> Any:
         return params
@@ -131,10 +132,10 @@ class Clustering:
         """-log p of the steps that were taken, in nats per point, and per set."""
         sets = self.draw(batch["set"], "train")
         labels = sets["labels"]
-        encoded = process.encode(params, self.model, sets["inputs"], labels >= 0)
+        encoded = self.process.encode(params, self.model, sets["inputs"], labels >= 0)
         keys = jax.vmap(jax.random.fold_in, (None, 0))(key, batch["set"])
         options = self.config["batch"]
-        found, weights = objective.log_steps_of(
+        found, weights = self.process.log_steps_of(
             params,
             self.model,
             encoded,

@@ -51,7 +51,8 @@ def test_the_published_configuration(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "argument", ["points-2d", "points-2d@paper", "points-nd", "crp2d-tau10"]
+    "argument",
+    ["points-2d", "points-2d@paper", "points-nd", "crp2d-tau10", "points-2d@ncp"],
 )
 def test_every_configuration_is_accepted(argument):
     config = load_config(f"{CONFIGS / 'acp_points.py'}:{argument}")
@@ -65,7 +66,7 @@ def test_every_configuration_is_accepted(argument):
 def test_unknown_arguments_are_refused():
     with pytest.raises(ValueError, match="points-3d"):
         load_config(f"{CONFIGS / 'acp_points.py'}:points-3d")
-    with pytest.raises(ValueError, match="after the @ only 'paper' is known"):
+    with pytest.raises(ValueError, match="after the @ want 'paper' or 'ncp'"):
         load_config(f"{CONFIGS / 'acp_points.py'}:points-2d@papr")
 
 
