@@ -9,9 +9,10 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 from absl import logging
 
+from jaxrec.core.files import opened
 from jaxrec.data.options import ROLES, unknown
 from jaxrec.data.tables import Table, table_from_blocks
-from jaxrec.data.text import BLOCK_BYTES, Block, opened, separated
+from jaxrec.data.text import BLOCK_BYTES, Block, separated
 
 # The usual names of each role, compared in lower case without "_" and without the
 # type that RecBole writes behind a colon ("user_id:token").

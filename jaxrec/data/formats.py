@@ -16,9 +16,10 @@ from pathlib import Path
 
 import numpy as np
 
+from jaxrec.core.files import opened
 from jaxrec.data import delimited, parquet
 from jaxrec.data.tables import Table, table_from_blocks
-from jaxrec.data.text import Block, opened, separated, tokens
+from jaxrec.data.text import Block, separated, tokens
 
 _MOVIELENS_ROLES = ["user", "item", "rating", "time"]
 

@@ -4,9 +4,10 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from jaxrec.core.files import opened
 from jaxrec.data.delimited import find_columns
 from jaxrec.data.tables import Table, table_from_blocks
-from jaxrec.data.text import Block, opened
+from jaxrec.data.text import Block
 
 
 def read(path: str, columns: Mapping[str, str]) -> Table:

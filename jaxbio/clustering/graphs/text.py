@@ -1,39 +1,14 @@
 """Edge lists and lists of communities in text files, plain or gzip-compressed."""
 
-import contextlib
-import gzip
 import io
 import os
-import zlib
 from collections.abc import Iterator
-from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 
+from jaxrec.core.files import opened
+
 _COMMENTS = ("#", "%")
-
-
-@contextlib.contextmanager
-def opened(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
-    """Opens a plain or gzip-compressed file; the first bytes decide, not the name.
-
-    Raises:
-      FileNotFoundError: there is no such file.
-      ValueError: it is a directory, or the compressed data are damaged.
-    """
-    path = Path(path)
-    if path.is_dir():
-        raise ValueError(f"{path} is a directory, a file was expected")
-    if not path.exists():
-        raise FileNotFoundError(f"no such file: {path}")
-    with path.open("rb") as stream:
-        compressed = stream.read(2) == b"\x1f\x8b"
-    with gzip.open(path, "rb") if compressed else path.open("rb") as stream:
-        try:
-            yield stream
-        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-            raise ValueError(f"{path}: damaged gzip file ({error})") from error
 
 
 def read_pairs(path: str | os.PathLike[str]) -> tuple[np.ndarray, np.ndarray]:

@@ -1,6 +1,7 @@
 """Tables of points from files."""
 
 import csv
+import io
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,12 +9,13 @@ from pathlib import Path
 import numpy as np
 
 from jaxrec.core.config import nearest
+from jaxrec.core.files import opened
 
 
 def read_points(
     path: str | os.PathLike[str], columns: Sequence[str] = ()
 ) -> np.ndarray:
-    """Points (n, d) float64 of a CSV, TSV or .npy file.
+    """Points (n, d) float64 of a CSV or TSV file, gzip-compressed or not, or of .npy.
 
     Args:
       path: of the file. A first line that is not all numbers is a header.
@@ -25,8 +27,6 @@ def read_points(
         that is no finite number; or naming an unknown column.
     """
     path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"points: there is no file {path}")
     if path.suffix == ".npy":
         table, header, first = np.load(path, allow_pickle=False), [], 0
         if table.ndim != 2 or not np.issubdtype(table.dtype, np.number):
@@ -54,14 +54,15 @@ def read_points(
 
 def _read_lines(path: Path) -> tuple[list[list[str]], list[str], int]:
     """Rows, the header or [], and the number of the first row's line."""
-    with open(path, newline="", encoding="utf-8-sig") as file:
-        text = file.readline()
-        separator = next((s for s in ("\t", ",", ";") if s in text), None)
-        file.seek(0)
-        if separator is None:
-            rows = [line.split() for line in file]
-        else:
-            rows = list(csv.reader(file, delimiter=separator))
+    with opened(path) as stream:
+        file = io.StringIO(stream.read().decode("utf-8-sig"), newline="")
+    text = file.readline()
+    separator = next((s for s in ("\t", ",", ";") if s in text), None)
+    file.seek(0)
+    if separator is None:
+        rows = [line.split() for line in file]
+    else:
+        rows = list(csv.reader(file, delimiter=separator))
     while rows and not any(cell.strip() for cell in rows[-1]):
         rows.pop()
     if rows and not all(map(_is_number, rows[0])):
