@@ -1,15 +1,10 @@
 """`python -m jaxbio.cluster`: what is written, and what is said of bad requests."""
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 from jaxbio import cluster
-
-sys.path.append(str(Path(__file__).parent / "clustering"))
-from runs import train, train_graphs  # noqa: E402
+from tests.jaxbio.clustering.runs import train, train_graphs
 
 
 @pytest.fixture(scope="module")

@@ -1,17 +1,12 @@
 """Making a model to ship, and every model that is shipped."""
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 from jaxbio import package
 from jaxbio.clustering import AttentiveClustering, names
 from jaxrec.core.config_file import load_config
-
-sys.path.append(str(Path(__file__).parent / "clustering"))
-from runs import CONFIGS, train  # noqa: E402
+from tests.jaxbio.clustering.runs import CONFIGS, train
 
 
 def test_a_run_becomes_a_model_with_a_card(tmp_path, capsys):

@@ -4,10 +4,10 @@ import json
 
 import numpy as np
 import pytest
-from runs import train
 
 from jaxbio.clustering import AttentiveClustering, estimator, stored
 from jaxbio.clustering.partitions import all_partitions
+from tests.jaxbio.clustering.runs import train
 
 
 @pytest.fixture(scope="module")

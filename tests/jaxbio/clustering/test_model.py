@@ -6,12 +6,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from small import KINDS, made, points
 
 from jaxbio.clustering import layers
 from jaxbio.clustering import model as process
 from jaxbio.clustering.model import Config
 from jaxbio.clustering.objective import log_step
+from tests.jaxbio.clustering.small import KINDS, made, points
 
 
 @partial(jax.jit, static_argnames=("model", "draws"))

@@ -6,12 +6,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from small import points
 
 from jaxbio.clustering import ncp
 from jaxbio.clustering.model import Model
 from jaxbio.clustering.partitions import all_partitions, canonical
 from jaxbio.clustering.points import encoder
+from tests.jaxbio.clustering.small import points
 
 
 @pytest.fixture(scope="module")

@@ -6,11 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from small import KINDS, made, points
 
 from jaxbio.clustering import model as process
 from jaxbio.clustering import objective
 from jaxbio.clustering.partitions import canonical
+from tests.jaxbio.clustering.small import KINDS, made, points
 
 
 def keys(count, seed=0):

@@ -6,11 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from small import made, points
 
 from jaxbio.clustering import model as process
 from jaxbio.clustering import probability, programs, sampler
 from jaxbio.clustering.partitions import all_partitions, canonical
+from tests.jaxbio.clustering.small import made, points
 
 
 def keys(*shape, seed=0):

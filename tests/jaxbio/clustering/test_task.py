@@ -5,12 +5,12 @@ import json
 import jax
 import numpy as np
 import pytest
-from runs import CONFIGS, tiny, train
 
 from jaxbio.clustering import task
 from jaxrec.core import parallel
 from jaxrec.core.config_file import load_config
 from jaxrec.core.optim import make_optimiser
+from tests.jaxbio.clustering.runs import CONFIGS, tiny, train
 
 
 def test_a_run_trains_tests_and_resumes(tmp_path):
