@@ -49,5 +49,5 @@ def get_config(argument: str = "sbm") -> ConfigDict:
     encoder = {"name": "graphs.sage", "features": 22, "dim": 64, "layers": 3}
     config = ConfigDict(common.clustering(encoder, _GENERATORS[argument]))
     config.batch.sets = 16
-    config.train.steps, config.train.eval_every = 4000, 500
+    config.train.steps, config.train.eval_every = 3000, 500
     return config.lock()
