@@ -1,6 +1,6 @@
 """Clustering processes: exactness, quality beside peers that know the model, speed.
 
-python -m benchmarks.clustering [--quick] [--only exact,points,speed]
+python -m benchmarks.clustering [--quick] [--only exact,points,speed,sbm,threshold,real]
     [--model points-2d=runs/points ...]
 
 exact   the shipped crp2d models against the enumerated posterior, on sets of 6 points:
@@ -9,8 +9,12 @@ exact   the shipped crp2d models against the enumerated posterior, on sets of 6 
 points  points-2d on sets of 50 to 199 points, paired with compiled collapsed Gibbs,
         which knows the model, and beside a variational mixture
 speed   one answer, many sets, many samples of one set, beside a Gibbs chain
+sbm     60 graphs of the general stochastic block model, beside Leiden and others
+threshold  two equal blocks below and above the threshold of detection
+real    networks with known communities (JAXREC_DATA_DIR)
 
-``--model NAME=DIRECTORY`` takes a run of yours in place of the shipped model.
+Peers are in the extra ``[bench]``. ``--model NAME=DIRECTORY`` takes a run of yours in
+place of the shipped model.
 """
 
 import dataclasses
@@ -19,6 +23,7 @@ import time
 import jax
 import numpy as np
 
+from benchmarks import clustering_graphs as graphs
 from benchmarks import harness
 from jaxbio.clustering import AttentiveClustering, stored
 from jaxbio.clustering.estimator import together
@@ -27,7 +32,7 @@ from jaxbio.clustering.metrics import adjusted_mutual_info, adjusted_rand
 from jaxbio.clustering.partitions import all_partitions
 from jaxbio.clustering.points import mixtures
 
-CASES = ("exact", "points", "speed")
+CASES = ("exact", "points", "speed", "sbm", "threshold", "real")
 _SEED = 1_000_003  # of the sets; no training drew with it
 
 
@@ -42,12 +47,13 @@ def main(bench: harness.Benchmark) -> None:
         name = f"crp2d-tau{tau}"
         if "exact" in chosen and name in known:
             exactness(bench, name, given.get(name, name), float(tau))
-    if "points-2d" in known:
-        where = given.get("points-2d", "points-2d")
-        if "points" in chosen:
-            points(bench, where)
-        if "speed" in chosen:
-            speed(bench, where)
+    for name, cases in {
+        "points-2d": (points, speed),
+        "sbm": (graphs.sbm, graphs.threshold, graphs.real),
+    }.items():
+        for case in cases:
+            if case.__name__ in chosen and name in known:
+                case(bench, given.get(name, name))
 
 
 def drawn_sets(where: str, count: int, size: int = 0) -> tuple[list, list]:

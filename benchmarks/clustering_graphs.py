@@ -1,0 +1,159 @@
+"""Cases of `benchmarks.clustering` on graphs: beside Leiden, Infomap, spectral methods.
+
+Adjusted mutual information with the truth, mean and standard error over graphs, or mean
+and standard deviation over ten seeds on a real network. No method but the two spectral
+ones is told the number of communities.
+"""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from benchmarks import harness
+from benchmarks.peers import communities as peers
+from jaxbio.clustering import AttentiveClustering, stored
+from jaxbio.clustering.graphs import symmetric_sbm
+from jaxbio.clustering.graphs.graph import Graph, largest_component
+from jaxbio.clustering.graphs.inputs import as_graph
+from jaxbio.clustering.graphs.read import read
+from jaxbio.clustering.graphs.subgraphs import cluster_in_parts
+from jaxbio.clustering.metrics import adjusted_mutual_info
+
+_SEED = 1_000_003  # of the graphs; no training drew with it
+_SAMPLES = 32
+
+
+def sbm(bench: harness.Benchmark, where: str) -> None:
+    """Graphs of the stochastic block model that the model was trained on."""
+    count = 8 if bench.quick else 60
+    kept = stored.load(where)
+    graphs = _drawn(kept.generator, kept.data_cfg, count)
+    found = _compared(AttentiveClustering.load(where), graphs)
+    bench.record("sbm", graphs=count, **found)
+
+
+def threshold(bench: harness.Benchmark, where: str) -> None:
+    """Two equal blocks in 300 nodes of mean degree 8, below and above the threshold of
+    detection, a signal-to-noise ratio of 1."""
+    model = AttentiveClustering.load(where)
+    for ratio in (0.5, 2.0, 5.0):
+        cfg = symmetric_sbm.Config(
+            clusters=(2, 2), degree=(8.0, 8.0), ratio=(ratio, ratio)
+        )
+        graphs = _drawn(symmetric_sbm, cfg, 4 if bench.quick else 20)
+        bench.record("threshold", ratio=ratio, **_compared(model, graphs))
+
+
+def real(bench: harness.Benchmark, where: str) -> None:
+    """Networks with known communities under JAXREC_DATA_DIR, and the karate club."""
+    model = AttentiveClustering.load(where)
+    for name, graph in _networks(bench.quick).items():
+        bench.record(f"real {name}", nodes=len(graph), **_on_one(model, graph))
+
+
+def _drawn(generator, cfg, count) -> list[Graph]:
+    """Graphs with their labels."""
+    keys = jax.random.split(jax.random.key(_SEED), count)
+    sets = jax.jit(jax.vmap(lambda key: generator.draw(key, cfg)))(keys)
+    graphs = []
+    for matrix, labels in zip(sets["inputs"]["adjacency"], sets["labels"], strict=True):
+        size = int((labels >= 0).sum())
+        graph = as_graph(np.asarray(matrix)[:size, :size])
+        graphs.append(_labelled(graph, np.asarray(labels)[:size]))
+    return graphs
+
+
+def _labelled(graph: Graph, labels: np.ndarray) -> Graph:
+    return Graph(graph.nodes, graph.edges, labels.astype(np.int32))
+
+
+def _compared(model: AttentiveClustering, graphs: list[Graph]) -> dict[str, list]:
+    """AMI of every method on every graph, mean and standard error."""
+    drawn = model.sample(graphs, _SAMPLES, orders=2)
+    best = [one.labels[one.log_prob.argmax()] for one in drawn]
+    answers = {
+        "posterior sample": [one.labels[0] for one in drawn],
+        f"best of {_SAMPLES}": best,
+    }
+    for seed, graph in enumerate(graphs):
+        for name, labels in _by_peers(graph, seed).items():
+            answers.setdefault(name, []).append(labels)
+    truth = [graph.labels for graph in graphs]
+    found = {
+        name: _mean([adjusted_mutual_info(*p) for p in zip(truth, rows, strict=True)])
+        for name, rows in answers.items()
+    }
+    numbers = [
+        [len(np.unique(row)) for row in pair] for pair in zip(best, truth, strict=True)
+    ]
+    return {**found, "clusters less true": _mean(np.subtract(*np.transpose(numbers)))}
+
+
+def _by_peers(graph: Graph, seed: int) -> Mapping[str, np.ndarray]:
+    count = len(np.unique(graph.labels[graph.labels >= 0]))
+    matrix = graph.matrix().toarray()
+    found = {
+        "spectral, true K": peers.normalised_spectral(matrix, count, seed),
+        "Bethe Hessian, true K": peers.bethe_hessian(matrix, count, seed),
+        "Leiden": peers.leiden(graph.edges, len(graph), seed),
+        "Infomap": peers.infomap(graph.edges, len(graph), seed),
+    }
+    return found
+
+
+def _on_one(model: AttentiveClustering, graph: Graph) -> dict[str, list[float]]:
+    """AMI of ten seeds on one network, mean and standard deviation."""
+    known = graph.labels >= 0
+    rows: dict[str, list[float]] = {}
+    for seed in range(10):
+        answers = dict(_by_peers(graph, seed)) | {"ours": _ours(model, graph, seed)}
+        for name, labels in answers.items():
+            score = adjusted_mutual_info(graph.labels[known], labels[known])
+            rows.setdefault(name, []).append(score)
+    return {
+        name: [round(float(np.mean(v)), 4), round(float(np.std(v)), 4)]
+        for name, v in rows.items()
+    }
+
+
+def _ours(model: AttentiveClustering, graph: Graph, seed: int) -> np.ndarray:
+    size = model.trained_on
+    if len(graph) <= 2 * size:
+        return model.fit_predict(graph, samples=_SAMPLES, key=seed)
+
+    def cluster(part):
+        return model.fit_predict(part, samples=8, key=seed)
+
+    return cluster_in_parts(graph, cluster, size, seed=seed)
+
+
+def _networks(quick: bool) -> dict[str, Graph]:
+    """The largest component of each network that is here."""
+    graphs = {}
+    folder = Path(os.environ.get("JAXREC_DATA_DIR", "")) / "graphs"
+    names = ["football", "polbooks", "dolphins", "polblogs"]
+    for name in names[: 2 if quick else None]:
+        for path in folder.glob(f"small/{name}.gml*"):
+            graphs[name] = largest_component(read(path))
+    graphs["karate"] = _karate()
+    if not quick:
+        for path in sorted(folder.glob("planetoid/c*.npz")):
+            graphs[path.stem] = largest_component(read(path))
+    return graphs
+
+
+def _karate() -> Graph:
+    import networkx
+
+    club = networkx.karate_club_graph()
+    labels = [club.nodes[node]["club"] == "Officer" for node in club]
+    return _labelled(as_graph(networkx.to_numpy_array(club)), np.array(labels))
+
+
+def _mean(values) -> list[float]:
+    values = np.asarray(values, float)
+    error = values.std(ddof=1) / len(values) ** 0.5
+    return [round(float(values.mean()), 4), round(float(error), 4)]
