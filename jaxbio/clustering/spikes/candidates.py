@@ -60,7 +60,7 @@ def discover(
         ValueError: The clusterer returned something else than labels.
     """
     near = neighbours(positions, snippets.CHANNELS, config.order, config.radius)
-    temporal = snippets.temporal_whitening(fitted.autocovariance[: snippets.LENGTH])
+    temporal = snippets.temporal_whitening(fitted.autocovariance)
     found = []
     for channel in range(len(positions)):
         key_block, key_cluster = jax.random.split(jax.random.fold_in(key, channel))

@@ -12,6 +12,7 @@ from jaxbio.clustering.spikes.recording import Piece, Traces, pieces
 
 # Of the noise's greatest power: where it has less, it was filtered out.
 POWER_FLOOR = 0.1
+LAGS = 32  # samples of the noise's autocovariance
 _MAD_TO_SD = 1 / 0.6745  # of a normal distribution
 
 
@@ -30,7 +31,6 @@ class Config:
         quiet: Samples further from zero than this many noise sd are signal.
         blank: Seconds on both sides of such a sample that count as signal too.
         radius: Micrometres; channels that are whitened together.
-        lags: Samples of the noise's autocovariance.
     """
 
     low: float = 300.0
@@ -43,7 +43,6 @@ class Config:
     quiet: float = 3.5
     blank: float = 0.0008
     radius: float = 100.0
-    lags: int = 32
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -55,9 +54,9 @@ class Preprocessing:
         sections: The filter, second-order sections.
         scale: (channels,) noise sd of the filtered traces, in their unit.
         covariance: (channels, channels) of the noise of the scaled traces.
-        autocovariance: (lags,) of the noise, mean over channels, 1 at lag 0.
+        autocovariance: (LAGS,) of the noise, mean over channels, 1 at lag 0.
         whitening: (channels, channels); scaled traces times this are white in space.
-        taps: (2 * lags - 1,) symmetric filter; what it gives is white in time, inside
+        taps: (2 * LAGS - 1,) symmetric filter; what it gives is white in time, inside
             the pass band.
     """
 
@@ -96,7 +95,7 @@ def fit(recording: Traces, config: Config) -> Preprocessing:
     quiet = [_quiet(part / scale, config.quiet, blank) for part in parts]
     parts = [part / scale * still for part, still in zip(parts, quiet, strict=True)]
     covariance = _covariance(parts, quiet)
-    autocovariance = _autocovariance(parts, quiet, config.lags)
+    autocovariance = _autocovariance(parts, quiet, LAGS)
     return Preprocessing(
         config,
         sections,

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from jaxbio.clustering.spikes.extract import align
-from jaxbio.clustering.spikes.preprocess import POWER_FLOOR, inverse_root
+from jaxbio.clustering.spikes.preprocess import LAGS, POWER_FLOOR, inverse_root
 
-LENGTH = 32  # samples in a snippet
+LENGTH = LAGS  # samples in a snippet: those over which noise can be whitened
 BEFORE = 12  # of them before the trough
 CHANNELS = 7
 FUNCTIONS = 5  # of time, per channel

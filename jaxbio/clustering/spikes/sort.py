@@ -82,7 +82,8 @@ def sort(
     Args:
         recording: Traces that can be read piece by piece.
         cluster: From (n, 32, 7) float32 whitened snippets (see `snippets.prepare`) and
-            a PRNG key to (n,) int labels, negative for none.
+            a PRNG key to (n,) int labels, negative for none. Snippets are cut in
+            samples, so one that was trained wants the rate it was trained at.
         key: PRNG key.
         config: See `Config`.
 
