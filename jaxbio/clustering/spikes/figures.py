@@ -92,16 +92,17 @@ def quality(sorting: Sorting) -> Any:
     _check(sorting)
     figure = new_figure(9, 3.6)
     measures = (
-        ("norm", "distance from silence (noise sd)"),
-        ("nearest", "distance to the nearest unit (noise sd)"),
-        ("refractory", "intervals under 1.5 ms (share)"),
-        ("presence", "stretches of the recording with spikes (share)"),
+        ("norm", "distance from silence\n(noise sd)"),
+        ("nearest", "distance to the nearest\nunit (noise sd)"),
+        ("refractory", "intervals under 1.5 ms\n(share)"),
+        ("presence", "tenths of the recording\nwith spikes (share)"),
     )
     units = np.arange(len(sorting.templates))
     for place, (name, label) in enumerate(measures, 1):
         axis = figure.add_subplot(1, len(measures), place)
         values = getattr(sorting.quality, name)
-        axis.barh(units[np.isfinite(values)], values[np.isfinite(values)])
+        known = np.isfinite(values)
+        axis.barh(units[known], values[known], color=COLOURS[0])
         axis.set_xlabel(label, fontsize="small")
         axis.set_ylim(units[-1] + 0.5, -0.5)
         if place == 1:

@@ -44,7 +44,8 @@ class Config:
         linked: Least cosine of the templates of two parts' units that are one.
         rounds: Times that templates are improved by matching, and peaks are searched
             for in what it left.
-        depth: Noise sd; shallower units are dropped.
+        norm: Noise sd; units whose white template is shorter are dropped. The mean of
+            noise at its deepest looks like a unit of length 5 to 6.
         smallest: Spikes; units of fewer in a part are dropped.
         contaminated: Units with a larger share of intervals under 1.5 ms are dropped.
         novel: Cosine with a known template up to which a cluster of the residual is a
@@ -59,7 +60,7 @@ class Config:
     part: float = 300.0
     linked: float = 0.85
     rounds: int = 2
-    depth: float = 3.0
+    norm: float = 7.0
     smallest: int = 20
     contaminated: float = 0.1
     novel: float = 0.8
@@ -194,7 +195,7 @@ def _settled(
     good = [
         into[unit] == unit
         and len(train) >= config.smallest
-        and -known[unit].min() >= config.depth
+        and norms[unit] >= config.norm
         and early_share(train, work.rate) <= config.contaminated
         and not echo[unit]
         for unit, train in enumerate(trains)

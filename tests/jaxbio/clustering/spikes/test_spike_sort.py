@@ -108,7 +108,7 @@ def test_trains_of():
     assert [train.tolist() for train in trains] == [[2], [], [1, 3, 4], []]
 
 
-def test_echoes_and_contaminated_units_are_dropped():
+def test_what_is_no_unit_is_dropped():
     made, *_ = recording(seconds=2.0)
     fitted = preprocess.fit(made, preprocess.Config())
     traces = np.zeros(made.traces.shape, np.float32)
@@ -117,20 +117,23 @@ def test_echoes_and_contaminated_units_are_dropped():
     known = np.stack(
         [
             -np.exp(-(((time - 30) / 4) ** 2)) * size * np.eye(8)[channel]
-            for channel, size in ((0, 40), (3, 9), (6, 20), (7, 15))
+            for channel, size in ((0, 40), (3, 9), (6, 20), (7, 15), (5, 1))
         ]
     ).astype(np.float32)
     rng = np.random.default_rng(0)
     clean = np.cumsum(150 + rng.integers(0, 900, 100))
-    double = np.sort(np.concatenate([clean + 75, clean + 100]))
+    others = np.cumsum(150 + rng.integers(0, 900, 100))
+    double = np.sort(np.concatenate([others, others + 25]))
     few = clean[:3] + 60
-    trains = [clean, clean + 40, double, few]
+    own = np.sort(rng.choice(59000, 50, replace=False))
+    trains = [clean, clean + 40, double, few, own]
+    # In turn: a unit, its echo, two neurons as one, too few spikes, noise.
     matches = matching.Matches(
         np.concatenate(trains),
-        np.repeat(np.arange(4), [len(t) for t in trains]).astype(np.int32),
-        np.ones(403, np.float32),
-        np.ones(403, np.float32),
-        np.zeros(403, np.int32),
+        np.repeat(np.arange(5), [len(t) for t in trains]).astype(np.int32),
+        np.ones(453, np.float32),
+        np.ones(453, np.float32),
+        np.zeros(453, np.int32),
     )
     kept, found = sort._settled(work, known, matches)
     np.testing.assert_array_equal(kept, known[:1])
