@@ -41,8 +41,9 @@ class Config:
     """What problems are drawn. Pairs are the ends of a uniform distribution.
 
     Attributes:
-        min_spikes, max_spikes: Snippets before the detector; problems are padded to
-            the larger.
+        min_spikes, max_spikes: Snippets before the detector, which takes about half.
+        max_points: Of those that it takes the first so many are kept; problems are
+            padded to it.
         prior: Of the partition, "crp" or "mfm".
         alpha: Concentration of the CRP.
         rate: Expected number of components of the MFM, less one.
@@ -64,7 +65,8 @@ class Config:
     """
 
     min_spikes: int = 200
-    max_spikes: int = 512
+    max_spikes: int = 1024
+    max_points: int = 512
     prior: Literal["crp", "mfm"] = "crp"
     alpha: float = 0.7
     rate: float = 4.0
@@ -88,6 +90,11 @@ class Config:
             raise ValueError(
                 "generator.min_spikes, max_spikes: want 1 <= min_spikes <= max_spikes, "
                 f"got {self.min_spikes} and {self.max_spikes}"
+            )
+        if not 1 <= self.max_points <= self.max_spikes:
+            raise ValueError(
+                f"generator.max_points: want 1 to max_spikes={self.max_spikes}, got "
+                f"{self.max_points}"
             )
         for name in ("alpha", "rate", "max_clusters", "pitch", "sample_rate"):
             if not getattr(self, name) > 0:
@@ -125,9 +132,9 @@ def draw(key: jax.Array, cfg: Config) -> dict[str, Any]:
     """One problem.
 
     Returns:
-        inputs: "x": (max_spikes, LENGTH, CHANNELS) float32 whitened snippets or, if
-            `features` is not 0, (max_spikes, features); 0 for padding.
-        labels: (max_spikes,) int32 in [0, max_clusters), -1 for padding, which is
+        inputs: "x": (max_points, LENGTH, CHANNELS) float32 whitened snippets or, if
+            `features` is not 0, (max_points, features); 0 for padding.
+        labels: (max_points,) int32 in [0, max_clusters), -1 for padding, which is
             last.
     """
     keys = jax.random.split(key, 5)
@@ -151,7 +158,7 @@ def draw(key: jax.Array, cfg: Config) -> dict[str, Any]:
     traces = _summed(waveforms, firing) + hiss * there
     cut, detected = _detected(traces, threshold)
     labels = jnp.where((labels >= 0) & detected, firing["label"], -1)
-    order = jnp.argsort(labels < 0, stable=True)
+    order = jnp.argsort(labels < 0, stable=True)[: cfg.max_points]
     labels, cut = labels[order], cut[order]
     temporal = snippets.temporal_whitening(
         noise.autocovariance(snippets.LENGTH, *filtered)
@@ -161,6 +168,50 @@ def draw(key: jax.Array, cfg: Config) -> dict[str, Any]:
     if cfg.features:
         x = snippets.features(x, labels >= 0, cfg.features)
     return {"inputs": {"x": x}, "labels": labels.astype(jnp.int32)}
+
+
+def size_of(prepared: Any) -> int:
+    """Number of snippets of a problem.
+
+    Raises:
+        ValueError: It is no array (n, LENGTH, CHANNELS) of finite numbers, n above 0.
+    """
+    shape = (snippets.LENGTH, snippets.CHANNELS)
+    found = np.shape(prepared)
+    if len(found) != 3 or found[1:] != shape or not found[0]:
+        raise ValueError(
+            f"snippets: want shape (n, {shape[0]}, {shape[1]}), n above 0, got {found}"
+        )
+    if not np.isfinite(prepared).all():
+        raise ValueError("snippets: a value is not finite")
+    return found[0]
+
+
+def inputs_of(prepared: Any, size: int, cfg: Config) -> dict[str, jax.Array]:
+    """Snippets of one channel, from `snippets.prepare`, as a trained model takes them.
+
+    Args:
+        prepared: (n, LENGTH, CHANNELS) aligned and whitened, noise sd.
+        size: Rows of the result, n or more.
+        cfg: Of the training; `features` is read.
+
+    Returns:
+        "x": (size, LENGTH, CHANNELS) or (size, features) float32.
+
+    Raises:
+        ValueError: As `size_of`.
+    """
+    count = size_of(prepared)
+    x = np.zeros((size, snippets.LENGTH, snippets.CHANNELS), np.float32)
+    x[:count] = prepared
+    if cfg.features:
+        return {"x": _features(jnp.asarray(x), jnp.arange(size) < count, cfg.features)}
+    return {"x": jnp.asarray(x)}
+
+
+@functools.partial(jax.jit, static_argnames="count")
+def _features(x, valid, count):
+    return snippets.features(x, valid, count)
 
 
 def _units(key: jax.Array, at: jax.Array, cfg: Config) -> jax.Array:

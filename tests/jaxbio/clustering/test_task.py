@@ -52,10 +52,20 @@ def test_the_published_configuration(tmp_path):
 
 @pytest.mark.parametrize(
     "argument",
-    ["points-2d", "points-2d@paper", "points-nd", "crp2d-tau10", "points-2d@ncp"],
+    [
+        "acp_points.py:points-2d",
+        "acp_points.py:points-2d@paper",
+        "acp_points.py:points-2d@ncp",
+        "acp_points.py:points-nd",
+        "acp_points.py:crp2d-tau10",
+        "acp_graphs.py:sbm",
+        "acp_graphs.py:symmetric",
+        "acp_spikes.py:features",
+        "acp_spikes.py:network",
+    ],
 )
 def test_every_configuration_is_accepted(argument):
-    config = load_config(f"{CONFIGS / 'acp_points.py'}:{argument}")
+    config = load_config(f"{CONFIGS / argument}")
     process = task.Clustering(config, parallel.make_mesh(1, jax.devices()[:1]))
     shapes = jax.eval_shape(process.init, jax.random.key(0))
     batch = {"set": np.zeros(2, np.uint32)}

@@ -9,7 +9,7 @@ from jaxbio.clustering.metrics import adjusted_rand
 from jaxbio.clustering.spikes import noise, simulate, snippets
 from jaxrec.core.config import dataclass_from
 
-CONFIG = simulate.Config(min_spikes=60, max_spikes=120, max_clusters=6)
+CONFIG = simulate.Config(min_spikes=60, max_spikes=120, max_points=120, max_clusters=6)
 
 
 @pytest.fixture(scope="module")
