@@ -1,6 +1,6 @@
 """Clustering processes: exactness, quality beside peers that know the model, speed.
 
-python -m benchmarks.clustering [--quick] [--only exact,points,speed,sbm,threshold,real]
+python -m benchmarks.clustering [--quick] [--only exact,points,...]
     [--model points-2d=runs/points ...]
 
 exact   the shipped crp2d models against the enumerated posterior, on sets of 6 points:
@@ -12,6 +12,8 @@ speed   one answer, many sets, many samples of one set, beside a Gibbs chain
 sbm     60 graphs of the general stochastic block model, beside Leiden and others
 threshold  two equal blocks below and above the threshold of detection
 real    networks with known communities (JAXREC_DATA_DIR)
+problems   spikes of one channel with known units (JAXREC_DATA_DIR), beside HDBSCAN
+recordings generated recordings by the whole sorter (wants spikeinterface)
 
 Peers are in the extra ``[bench]``. ``--model NAME=DIRECTORY`` takes a run of yours in
 place of the shipped model.
@@ -24,6 +26,7 @@ import jax
 import numpy as np
 
 from benchmarks import clustering_graphs as graphs
+from benchmarks import clustering_spikes as spikes
 from benchmarks import harness
 from jaxbio.clustering import AttentiveClustering, stored
 from jaxbio.clustering.estimator import together
@@ -32,7 +35,11 @@ from jaxbio.clustering.metrics import adjusted_mutual_info, adjusted_rand
 from jaxbio.clustering.partitions import all_partitions
 from jaxbio.clustering.points import mixtures
 
-CASES = ("exact", "points", "speed", "sbm", "threshold", "real")
+CASES = (
+    *("exact", "points", "speed"),
+    *("sbm", "threshold", "real"),
+    *("problems", "recordings"),
+)
 _SEED = 1_000_003  # of the sets; no training drew with it
 
 
@@ -50,6 +57,7 @@ def main(bench: harness.Benchmark) -> None:
     for name, cases in {
         "points-2d": (points, speed),
         "sbm": (graphs.sbm, graphs.threshold, graphs.real),
+        "spikes": (spikes.problems, spikes.recordings),
     }.items():
         for case in cases:
             if case.__name__ in chosen and name in known:

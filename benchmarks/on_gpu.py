@@ -53,9 +53,11 @@ def parts(out: Path, runs: Path, quick: bool) -> list[Part]:
     """Returns all parts, most valuable first."""
     flags = ["--out", str(out), "--seconds", "5", *(["--quick"] if quick else [])]
 
-    def bench(name: str, seconds: float, *more: str) -> Part:
+    def bench(
+        name: str, seconds: float, *more: str, needs: tuple[str, ...] = ()
+    ) -> Part:
         command = [sys.executable, "-m", f"benchmarks.{name}", *flags, *more]
-        return Part(name, command, seconds)
+        return Part(name, command, seconds, needs)
 
     def training(data: str, seconds: float, config: str, *more: str) -> Part:
         name = f"{config}-{data}"
@@ -83,6 +85,7 @@ def parts(out: Path, runs: Path, quick: bool) -> list[Part]:
         bench("serving", 120, "--only", "batch,window"),
         bench("study_group", 90),
         bench("topk", 90),
+        bench("clustering", 120, "--only", "speed", needs=("numba",)),
         bench("funnel", 120),
         bench("nested", 90),
         training("ml1m", 200, "lrurec"),

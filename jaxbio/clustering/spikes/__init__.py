@@ -10,6 +10,7 @@ the Attentive Clustering Process or by anything else, is one step of it.
     snippets    whitening, features
     simulate    training problems for the clusterer, of probes and noise
     encoder     snippets to vectors
+    learned     a trained process as the clusterer
     candidates  clusters of peaks, channel by channel
     templates   a unit's mean waveform
     matching    matching pursuit with the templates; pursuit: over a whole recording

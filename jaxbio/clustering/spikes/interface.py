@@ -1,8 +1,9 @@
 """The sorter for SpikeInterface: its recordings in, its sortings out.
 
 `register` makes ``spikeinterface.sorters.run_sorter("jaxbio", recording, ...)`` find
-it. The clusterer is a parameter: SpikeInterface hands parameters over through JSON, so
-it is named there as ``module:function``, and called as `sort` says.
+it. The clusterer is a trained model, by name or directory. Any other is named as
+``module:function`` and called as `sort` says: SpikeInterface hands parameters over
+through JSON.
 """
 
 import dataclasses
@@ -16,6 +17,7 @@ import numpy as np
 
 from jaxbio.clustering.spikes import sort
 from jaxbio.clustering.spikes.candidates import Cluster
+from jaxbio.clustering.spikes.learned import learned
 from jaxbio.clustering.spikes.result import Sorting
 from jaxrec.core.config import dataclass_from
 
@@ -121,9 +123,11 @@ def _sorter_class() -> type:
 
         sorter_name = NAME
         handle_multi_segment = False
-        _default_params = {"clusterer": "", "seed": 0, "config": {}}
+        _default_params = {"model": "spikes", "clusterer": "", "seed": 0, "config": {}}
         _params_description = {
-            "clusterer": "module:function, from whitened snippets and a key to labels",
+            "model": "Name of a shipped model, or directory of a run",
+            "clusterer": "In its place, module:function, from whitened snippets and a "
+            "key to labels",
             "seed": "Seed of the random numbers",
             "config": "Fields of jaxbio.clustering.spikes.sort.Config, by name",
         }
@@ -142,7 +146,9 @@ def _sorter_class() -> type:
             )
             found = sort.sort(
                 from_spikeinterface(recording),
-                clusterer(params["clusterer"]),
+                clusterer(params["clusterer"])
+                if params["clusterer"]
+                else learned(params["model"]),
                 jax.random.key(params["seed"]),
                 dataclass_from(sort.Config, params["config"], "config"),
             )

@@ -1,0 +1,123 @@
+"""Cases of `benchmarks.clustering` on spikes: snippets with known units, recordings."""
+
+import os
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from benchmarks import harness
+from jaxbio.clustering import AttentiveClustering
+from jaxbio.clustering.metrics import adjusted_mutual_info, adjusted_rand
+from jaxbio.clustering.spikes import interface, snippets, sort
+from jaxbio.clustering.spikes.learned import learned
+
+_SAMPLES = 32
+# Recordings of `spikeinterface.core.generate_ground_truth_recording`, 60 seconds.
+_QUIET = {
+    "noise_kwargs": {"noise_levels": 10.0, "strategy": "on_the_fly"},
+    "generate_templates_kwargs": {"unit_params": {"alpha": (100.0, 250.0)}},
+}
+_RECORDINGS = {
+    "A": {"num_channels": 32, "num_units": 20, "seed": 0},
+    "B": {"num_channels": 32, "num_units": 20, "seed": 2},
+    "C": {"num_channels": 32, "num_units": 20, "seed": 3},
+    "D": {"num_channels": 16, "num_units": 12, "seed": 1, **_QUIET},
+}
+
+
+def problems(bench: harness.Benchmark, where: str) -> None:
+    """Snippets of one detection channel (JAXREC_DATA_DIR/spikes-generated)."""
+    file = Path(os.environ.get("JAXREC_DATA_DIR", "")) / "spikes-generated"
+    if not (file / "spike_problems.npz").exists():
+        bench.record("problems: not here", wanted="JAXREC_DATA_DIR/spikes-generated")
+        return
+    sets, truth = _read(file / "spike_problems.npz", 6 if bench.quick else None)
+    model = AttentiveClustering.load(where)
+    begin = time.process_time()
+    drawn = model.sample(sets, _SAMPLES, orders=2)
+    seconds = (time.process_time() - begin) / len(sets)
+    answers = {
+        "posterior sample": [one.labels[0] for one in drawn],
+        f"best of {_SAMPLES}": [one.labels[one.log_prob.argmax()] for one in drawn],
+        "HDBSCAN": [_hdbscan(x) for x in sets],
+    }
+    true_numbers = np.array([len(np.unique(row)) for row in truth])
+    for name, found in answers.items():
+        pairs = list(zip(truth, found, strict=True))
+        gap = np.array([len(np.unique(row)) for row in found]) - true_numbers
+        bench.record(
+            f"problems: {name}",
+            problems=len(sets),
+            ami=_mean([adjusted_mutual_info(*pair) for pair in pairs]),
+            ari=_mean([adjusted_rand(*pair) for pair in pairs]),
+            clusters_less_true=_mean(gap),
+            clusters_away=_mean(np.abs(gap)),
+        )
+    bench.record("problems: cost", cpu_seconds_per_problem=round(seconds, 3))
+
+
+def _read(path: Path, most: int | None):
+    """Prepared snippets and units of every problem."""
+    sets, truth = [], []
+    with np.load(path) as data:
+        x, y, offsets = data["x"].astype(np.float32), data["y"], data["offsets"]
+        noise = [snippets.noise_statistics(rows) for rows in data["noise"]]
+        for problem, recording in enumerate(data["recording"][:most]):
+            rows = slice(offsets[problem], offsets[problem + 1])
+            times, channels = noise[recording]
+            temporal = snippets.temporal_whitening(times)
+            spatial = snippets.spatial_whitening(channels, np.arange(x.shape[2]))
+            sets.append(np.asarray(snippets.prepare(x[rows], temporal, spatial)))
+            truth.append(y[rows])
+    return sets, truth
+
+
+def _hdbscan(prepared: np.ndarray) -> np.ndarray:
+    """HDBSCAN of the same features, its noise points to the nearest centre."""
+    from sklearn.cluster import HDBSCAN
+
+    x = np.asarray(snippets.features(prepared, np.ones(len(prepared), bool), 12))
+    labels = HDBSCAN(min_cluster_size=8, min_samples=5, copy=True).fit_predict(x)
+    if labels.max() < 0:
+        return np.zeros(len(x), int)
+    centres = np.stack([x[labels == k].mean(0) for k in range(labels.max() + 1)])
+    nearest = ((x[:, None] - centres) ** 2).sum(-1).argmin(1)
+    return np.where(labels < 0, nearest, labels)
+
+
+def recordings(bench: harness.Benchmark, where: str) -> None:
+    """Generated recordings with known units, by the whole sorter."""
+    from spikeinterface.comparison import compare_sorter_to_ground_truth
+    from spikeinterface.core import generate_ground_truth_recording
+
+    for name, options in _RECORDINGS.items():
+        recording, truth = generate_ground_truth_recording(
+            durations=[10.0 if bench.quick else 60.0],
+            sampling_frequency=30000.0,
+            **options,
+        )
+        begin = time.process_time()
+        found = sort.sort(
+            interface.from_spikeinterface(recording), learned(where), jax.random.key(0)
+        )
+        seconds = time.process_time() - begin
+        compared = compare_sorter_to_ground_truth(
+            truth, interface.to_spikeinterface(found), exhaustive_gt=True
+        )
+        accuracy = compared.get_performance()["accuracy"].to_numpy(float)
+        bench.record(
+            f"recording {name}",
+            mean_accuracy=round(float(accuracy.mean()), 4),
+            at_least_08=int((accuracy >= 0.8).sum()),
+            units=len(found.templates),
+            false_positives=len(compared.get_false_positive_units()),
+            cpu_s=round(seconds, 1),
+        )
+
+
+def _mean(values) -> list[float]:
+    values = np.asarray(values, float)
+    error = values.std(ddof=1) / len(values) ** 0.5
+    return [round(float(values.mean()), 4), round(float(error), 4)]
