@@ -193,7 +193,10 @@ def inputs_of(points: Any, size: int, cfg: Config) -> dict[str, jax.Array]:
     # Taken away in double precision: a far origin costs no digits.
     centre = np.median(table, 0) if cfg.centre else 0.0
     x[:count, :dims] = table - centre
-    return {"x": prepared(jnp.asarray(x), jnp.arange(size) < count, dims, cfg)}
+    return {"x": _prepared(x, np.arange(size) < count, dims, cfg)}
+
+
+_prepared = jax.jit(prepared, static_argnames="cfg")
 
 
 def _table(points: Any) -> np.ndarray:
