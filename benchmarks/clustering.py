@@ -84,7 +84,7 @@ def drawn_sets(where: str, count: int, size: int = 0) -> tuple[list, list]:
 def exactness(bench: harness.Benchmark, name: str, where: str, tau: float) -> None:
     """A small model against the enumerated posterior."""
     model = AttentiveClustering.load(where)
-    count, draws, orders = (20, 500, 4) if bench.quick else (200, 2000, 16)
+    count, draws, orders = (20, 500, 4) if bench.quick else (100, 2000, 16)
     sets, _ = drawn_sets(where, count, 6)
     exact = [posterior(x, 0.7, tau) for x in sets]
     random = np.random.default_rng(0)
@@ -159,7 +159,7 @@ def points(bench: harness.Benchmark, where: str) -> None:
     """Sets of 50 to 199 points, paired with Gibbs sampling that knows the model."""
     from benchmarks.peers import gibbs
 
-    count, tried, draws = (20, 10, 8) if bench.quick else (500, 100, 32)
+    count, tried, draws = (20, 10, 8) if bench.quick else (500, 100, 8)
     model = AttentiveClustering.load(where)
     sets, truth = drawn_sets(where, count)
     known = {"alpha": 0.7, "tau": 10.0, "sigma": 1.0}
