@@ -10,6 +10,13 @@ an edge inside and one across, around the threshold of detection.
 `--config.encoder.name=graphs.gatedgcn` or `graphs.gin` are other encoders. Nodes have
 eigenvectors of the normalised adjacency matrix and degrees for features; what is known
 of a node relative to the anchor is `jaxbio.clustering.graphs.encoding.relate`.
+
+Seed 42, one run, `python -m benchmarks.clustering --only sbm`, CPU (Intel Xeon),
+2026-11-26, jax 0.10.2; AMI on 60 graphs, ± is one standard error over them:
+
+    sbm             one posterior sample .815 ± .026, the best of 32 .863 ± .026; Leiden
+                    .423, Bethe Hessian with the true number of blocks .512
+    symmetric, other encoders: not yet run
 """
 
 import os

@@ -7,6 +7,9 @@ at 30 kHz, with collisions, coloured noise, and small clusters
 (`jaxbio.clustering.spikes.simulate`). The model sees 12 numbers of each, the directions
 in which the whitened snippets of a problem differ most; `:network` has a residual
 network along time instead, as published.
+
+Not yet run to the end: after 1,500 steps one posterior sample had an AMI of .370 ± .029
+on 64 problems of the simulator (seed 42, CPU, 2026-11-26).
 """
 
 import os
