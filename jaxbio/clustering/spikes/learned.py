@@ -9,11 +9,11 @@ from jaxbio.clustering.estimator import AttentiveClustering
 from jaxbio.clustering.spikes.candidates import Cluster
 
 
-def learned(name: str | os.PathLike[str] = "spikes", samples: int = 16) -> Cluster:
+def learned(name: str | os.PathLike[str], samples: int = 16) -> Cluster:
     """What `sort` takes: from prepared snippets and a key to labels.
 
     Args:
-        name: Of a shipped model, or the directory of a run.
+        name: Directory of a run, or name of a shipped model.
         samples: Partitions that the most probable is taken of.
 
     Raises:
