@@ -24,7 +24,7 @@ def tiny(argument="points-2d", steps=4):
         _shrink(config)
         config.encoder.hidden = 8
         config.train.update(steps=steps, eval_every=2, save_every=2, log_every=1)
-        config.eval.update(sets=6, samples=3, draws=2)
+        config.eval.update(sets=6, samples=1, draws=2)
     return config
 
 
