@@ -139,6 +139,7 @@ def test_gradient_is_clipped_at_norm_5(state, batch):
 def test_torch_lrurec_uses_dropout_in_training_only(state, batch):
     ids = [torch.tensor(value).long() for value in batch]
     expected = reference.lrurec_loss(state, *batch)
+    torch.manual_seed(0)  # One mask in some twenty changes the loss by less.
     model = torch_model(state, dropout=0.5).train()
     assert abs(model.loss(*ids).item() - expected) > 1e-3
     assert model.eval().loss(*ids).item() == pytest.approx(expected, rel=2e-6)
