@@ -6,7 +6,6 @@ the same on one device or on eight, and no set is seen twice.
 
 import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -18,8 +17,8 @@ from jaxbio.clustering import evaluation, stored
 from jaxbio.clustering.processes import process_of
 from jaxrec.core import parallel
 from jaxrec.core.cli import results_table
-from jaxrec.core.config import check_same_run
 from jaxrec.core.environment import write_environment
+from jaxrec.core.run_directory import as_workdir, claim
 from jaxrec.core.train import fit
 
 _STREAMS = ("train", "valid", "test")
@@ -45,13 +44,11 @@ def run(config: Mapping[str, Any], workdir: str) -> dict[str, float]:
       ValueError: a config value that is unknown or impossible, or a workdir that holds
         another run.
     """
-    path = Path(workdir)
-    if path.exists() and not path.is_dir():
-        raise ValueError(f"--workdir={path} is a file, not a directory")
+    path = as_workdir(workdir)
     mesh = parallel.make_mesh()
     task = Clustering(config, mesh)
     if jax.process_index() == 0:
-        check_same_run(config, path, MAY_DIFFER)
+        claim(path, config, MAY_DIFFER)
         write_environment(path)
     fitted = fit(task, config, mesh, path)
     results = task.evaluate(fitted.params, "test")

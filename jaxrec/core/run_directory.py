@@ -1,4 +1,4 @@
-"""What a finished or unfinished run left in its directory, for those who read it.
+"""Whose a run's directory is, and what it has left there for those who read it.
 
 config.json         section model: which backbone, of which size
 ids.npz             item_ids (items + 1,), titles where known; user_ids and
@@ -10,18 +10,84 @@ cut.json            of a directory that was cut from a run: from which, at which
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
+from absl import logging
 
 from jaxrec.core.checkpoint import Checkpoints
-from jaxrec.core.config import CONFIG_FILE
+from jaxrec.core.config import CONFIG_FILE, check_same_run
 
 IDS_FILE = "ids.npz"
 CUT_FILE = "cut.json"
+
+
+def as_workdir(workdir: str | os.PathLike[str]) -> Path:
+    """The path of a working directory, which need not exist yet.
+
+    Raises:
+        ValueError: It is a file.
+    """
+    path = Path(workdir)
+    if path.exists() and not path.is_dir():
+        raise ValueError(f"--workdir={path} is a file, not a directory")
+    return path
+
+
+def claim(path: Path, config: Mapping[str, Any], may_differ: Iterable[str]) -> bool:
+    """Makes `path` the directory of a training, or checks that it is already.
+
+    A directory in which nothing was ever saved belongs to nobody: a start that failed
+    does not stand in the way of the corrected one.
+
+    Args:
+        path: The working directory.
+        config: The whole configuration, with sections train and optim.
+        may_differ: See `jaxrec.core.config.check_same_run`.
+
+    Returns:
+        Whether the training has begun there.
+
+    Raises:
+        ValueError: It holds a run of another configuration, or one that has trained
+            more steps.
+    """
+    begun = any(path.glob("checkpoints/*/[0-9]*"))
+    if begun:
+        _check_steps(path, config["train"]["steps"], config["optim"]["schedule"])
+    else:
+        (path / CONFIG_FILE).unlink(missing_ok=True)
+    check_same_run(config, path, may_differ)
+    return begun
+
+
+def _check_steps(path: Path, steps: int, schedule: str) -> None:
+    """Says what another number of steps does to a run that has begun.
+
+    Raises:
+        ValueError: It is fewer than the run has trained.
+    """
+    trained = max(
+        (int(p.name) for p in path.glob("checkpoints/last/*") if p.name.isdigit()),
+        default=0,
+    )
+    if steps < trained:
+        raise ValueError(
+            f"train.steps={steps}: the run in {path} has trained {trained} steps "
+            "already; use another --workdir"
+        )
+    file = path / CONFIG_FILE
+    planned = json.loads(file.read_text())["train"]["steps"] if file.exists() else steps
+    if steps != planned and schedule != "constant":
+        logging.warning(
+            "train.steps was %d, now %d: the %s schedule of the learning rate was made "
+            "for the former, so this is not the run that %d steps from the beginning "
+            "would have been",
+            *(planned, steps, schedule, steps),
+        )
 
 
 def check_is_run(workdir: str | os.PathLike[str]) -> None:

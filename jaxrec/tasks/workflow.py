@@ -13,9 +13,8 @@ from absl import logging
 
 import jaxrec.data
 from jaxrec.core import parallel
-from jaxrec.core.config import CONFIG_FILE, check_same_run
 from jaxrec.core.environment import write_environment
-from jaxrec.core.run_directory import IDS_FILE, cut_from
+from jaxrec.core.run_directory import IDS_FILE, as_workdir, claim, cut_from
 from jaxrec.core.train import fit
 from jaxrec.data.sequences import Sequences
 from jaxrec.data.splits import Split
@@ -63,9 +62,7 @@ def run_task(
       ValueError: a config value that is unknown or impossible, or a workdir that holds
         another run.
     """
-    path = Path(workdir)
-    if path.exists() and not path.is_dir():
-        raise ValueError(f"--workdir={path} is a file, not a directory")
+    path = as_workdir(workdir)
     split = jaxrec.data.load(config["data"])
     mesh = parallel.make_mesh(config["parallel"]["model"])
     task = make_task(config, split, mesh)
@@ -131,9 +128,6 @@ def _on_new_items(split: Split, ranks: Mapping[str, Ranks]) -> dict[str, dict]:
 def _claim(path: Path, config: Mapping[str, Any], task: RankingTask) -> None:
     """Makes `path` the directory of this run, or checks that it is already.
 
-    A directory in which nothing was ever saved belongs to nobody: a start that failed
-    does not stand in the way of the corrected one.
-
     Raises:
       ValueError: it holds a run with another configuration, or on other data.
     """
@@ -147,9 +141,7 @@ def _claim(path: Path, config: Mapping[str, Any], task: RankingTask) -> None:
     split = task.split
     found = fingerprint(split, config["model"].get("times", False))
     kept = _kept_features(task.features)
-    if any(path.glob("checkpoints/*/[0-9]*")):
-        _check_steps(path, config["train"]["steps"], config["optim"]["schedule"])
-        check_same_run(config, path, MAY_DIFFER)
+    if claim(path, config, MAY_DIFFER):
         if not (path / IDS_FILE).exists():
             raise ValueError(
                 f"{path}: there are checkpoints, but {IDS_FILE} is missing, so that "
@@ -167,36 +159,8 @@ def _claim(path: Path, config: Mapping[str, Any], task: RankingTask) -> None:
                     "began: use another --workdir, or the features it had"
                 )
     else:
-        (path / CONFIG_FILE).unlink(missing_ok=True)
-        check_same_run(config, path, MAY_DIFFER)
         save_ids(split.sequences, path, found, task.batches.user_numbers, kept)
     write_environment(path)
-
-
-def _check_steps(path: Path, steps: int, schedule: str) -> None:
-    """Says what another number of steps does to a run that has begun.
-
-    Raises:
-      ValueError: it is fewer than the run has trained.
-    """
-    trained = max(
-        (int(p.name) for p in path.glob("checkpoints/last/*") if p.name.isdigit()),
-        default=0,
-    )
-    if steps < trained:
-        raise ValueError(
-            f"train.steps={steps}: the run in {path} has trained {trained} steps "
-            "already; use another --workdir"
-        )
-    file = path / CONFIG_FILE
-    planned = json.loads(file.read_text())["train"]["steps"] if file.exists() else steps
-    if steps != planned and schedule != "constant":
-        logging.warning(
-            "train.steps was %d, now %d: the %s schedule of the learning rate was made "
-            "for the former, so this is not the run that %d steps from the beginning "
-            "would have been",
-            *(planned, steps, schedule, steps),
-        )
 
 
 def fingerprint(split: Split, times: bool = False) -> str:
