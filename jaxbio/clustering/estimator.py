@@ -21,6 +21,7 @@ from jaxbio.clustering.stored import Stored
 MODES = ("posterior", "mode", "topk")
 LARGEST = 4096  # points of a set
 _SMALLEST = 8
+_DRAWS = 16  # of a Gaussian latent, for the probability of a step
 
 
 class Samples(NamedTuple):
@@ -102,7 +103,8 @@ class AttentiveClustering:
         if mode == "posterior":
             raise ValueError("mode: want topk or mode, got 'posterior'")
         if samples == 1:
-            rows, single = self._draw(data, 1, mode, key)
+            sets, single = self._sets(data)
+            rows = self._draw(sets, 1, mode, key)
         else:
             drawn = self.sample(data, samples, mode, key=key)
             single = isinstance(drawn, Samples)
@@ -138,8 +140,8 @@ class AttentiveClustering:
           ValueError: unknown mode, no sample, or data that the model cannot take.
         """
         _check_count(orders=orders)
-        drawn, single = self._draw(data, samples, mode, key)
-        sets, _ = self._sets(data)
+        sets, single = self._sets(data)
+        drawn = self._draw(sets, samples, mode, key)
         _, prob_key = jax.random.split(_key(key))
         distinct = [np.unique(rows, axis=0, return_inverse=True) for rows in drawn]
         found = self._log_prob(
@@ -218,16 +220,16 @@ class AttentiveClustering:
         return self._from_samples(data, samples, key, shares)
 
     def _from_samples(self, data, samples, key, function):
-        drawn, single = self._draw(data, samples, "posterior", key)
+        sets, single = self._sets(data)
+        drawn = self._draw(sets, samples, "posterior", key)
         answers = [function(rows) for rows in drawn]
         return answers[0] if single else answers
 
-    def _draw(self, data, samples, mode, key) -> tuple[list[np.ndarray], bool]:
-        """Canonical labels (S, n) of every set, and whether only one was given."""
+    def _draw(self, sets, samples, mode, key) -> list[np.ndarray]:
+        """Canonical labels (S, n) of every set."""
         if mode not in MODES:
             raise ValueError(f"mode: want one of {', '.join(MODES)}, got {mode!r}")
         _check_count(samples=samples)
-        sets, single = self._sets(data)
         draw_key, _ = jax.random.split(_key(key))
         how = "mode" if mode == "mode" else "posterior"
 
@@ -237,7 +239,7 @@ class AttentiveClustering:
             arguments = (self._kept.params, self._kept.model, inputs, valid, keys)
             return programs.sample(*arguments, samples, how)
 
-        return [canonical(rows) for rows in self._run(sets, run)], single
+        return [canonical(rows) for rows in self._run(sets, run)]
 
     def _sets(self, data) -> tuple[list[tuple[Any, int]], bool]:
         """Data sets with their sizes, and whether only one was given."""
@@ -251,7 +253,8 @@ class AttentiveClustering:
             if size > LARGEST:
                 raise ValueError(
                     f"data set {number} has {size:,} points, want at most {LARGEST:,}: "
-                    "cluster a random subset"
+                    "cluster a random subset, or a graph in parts "
+                    "(jaxbio.clustering.graphs.subgraphs)"
                 )
             if size > 4 * trained:
                 logging.warning(
@@ -305,7 +308,7 @@ class AttentiveClustering:
                 key[None],
                 orders=orders,
                 anchors=anchors,
-                draws=16,
+                draws=_DRAWS,
             )
             answers.append(np.asarray(found, float)[0, : len(labels)])
         return answers

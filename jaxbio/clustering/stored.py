@@ -106,19 +106,14 @@ def load(name: str | os.PathLike[str]) -> Stored:
       ValueError: a file is damaged, or of another architecture.
     """
     path = Path(name)
-    if not path.is_dir():
-        if str(name) not in names():
-            raise FileNotFoundError(
-                f"model {str(name)!r}: no such directory, nor a model of this name; "
-                f"known names are {', '.join(names())}"
-            )
+    if not (path / CONFIG_FILE).exists() and str(name) in names():
         path = Path(str(_shipped() / str(name)))
-    if not (path / CONFIG_FILE).exists():
-        raise FileNotFoundError(f"model {path}: {CONFIG_FILE} is missing")
-    try:
-        config = json.loads((path / CONFIG_FILE).read_text())
-    except ValueError as error:
-        raise ValueError(f"{path / CONFIG_FILE} is no JSON: {error}") from error
+    if not path.is_dir():
+        raise FileNotFoundError(
+            f"model {str(name)!r}: no such directory, nor a model of this name; "
+            f"known names are {', '.join(names())}"
+        )
+    config = _read(path / CONFIG_FILE)
     missing = [k for k in ("model", "encoder", "generator") if k not in config]
     if missing:
         raise ValueError(
@@ -128,11 +123,26 @@ def load(name: str | os.PathLike[str]) -> Stored:
     model = model_of(config)
     generator, data_cfg = generator_of(config)
     if (path / PARAMETERS_FILE).exists():
-        card = json.loads((path / CARD_FILE).read_text())
+        card = _read(path / CARD_FILE)
+        if "sha256" not in card:
+            raise ValueError(f"{path / CARD_FILE}: sha256 is missing")
         params = _packaged(path / PARAMETERS_FILE, model, card["sha256"])
     else:
         params, card = _of_run(path, model), {}
     return Stored(model, params, generator, data_cfg, card)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """A mapping from a file of JSON."""
+    if not path.exists():
+        raise FileNotFoundError(f"model {path.parent}: {path.name} is missing")
+    try:
+        found = json.loads(path.read_text())
+    except ValueError as error:
+        raise ValueError(f"{path} is no JSON: {error}") from error
+    if not isinstance(found, dict):
+        raise ValueError(f"{path}: want a mapping, got {type(found).__name__}")
+    return found
 
 
 def names() -> list[str]:

@@ -144,6 +144,12 @@ def test_damaged_and_foreign_models_are_refused(workdir, tmp_path):
     with pytest.raises(ValueError, match="is damaged: its sha256 is"):
         AttentiveClustering.load(tmp_path / "kept")
     config = json.loads((workdir / "config.json").read_text())
+    (tmp_path / "kept/card.json").write_text("{}")
+    with pytest.raises(ValueError, match="card.json: sha256 is missing"):
+        AttentiveClustering.load(tmp_path / "kept")
+    (tmp_path / "kept/card.json").unlink()
+    with pytest.raises(FileNotFoundError, match="card.json is missing"):
+        AttentiveClustering.load(tmp_path / "kept")
     (tmp_path / "new").mkdir()
     (tmp_path / "new/config.json").write_text(json.dumps(config))
     with pytest.raises(FileNotFoundError, match="checkpoints/best is missing"):
@@ -151,6 +157,12 @@ def test_damaged_and_foreign_models_are_refused(workdir, tmp_path):
     (tmp_path / "new/config.json").write_text('{"model": {"name": "lru"}}')
     with pytest.raises(ValueError, match="config.encoder is missing"):
         AttentiveClustering.load(tmp_path / "new")
+
+
+def test_a_folder_of_the_same_name_hides_no_shipped_model(tmp_path, monkeypatch):
+    (tmp_path / "crp2d-tau4").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert AttentiveClustering.load("crp2d-tau4").card["seed"] == 42
 
 
 def test_shares_of_pairs():
