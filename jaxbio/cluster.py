@@ -29,7 +29,6 @@ def _declare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", required=True, help="directory to write")
     parser.add_argument("--columns", default="", help="of a table, such as x,y or 0,1")
     parser.add_argument("--samples", type=int, default=1000)
-    parser.add_argument("--mode", default="posterior", help="posterior, topk or mode")
     parser.add_argument("--seed", type=int, default=0)
 
 
@@ -41,7 +40,7 @@ def _run(options: argparse.Namespace) -> None:
     keep_compiled_programs()
     model = AttentiveClustering.load(options.model)
     columns = [name for name in options.columns.split(",") if name]
-    how = {"samples": options.samples, "mode": options.mode, "seed": options.seed}
+    how = {"samples": options.samples, "seed": options.seed}
     out = Path(options.out)
     if model.kind == "graphs":
         if columns:

@@ -29,7 +29,7 @@ def answer_points(
       path: see `jaxbio.clustering.points.read.read_points`.
       columns: see there.
       out: directory to write, made if need be.
-      **how: samples, mode and seed.
+      **how: samples and seed.
     """
     points = read_points(path, columns)
 
@@ -46,7 +46,7 @@ def answer_graph(model: AttentiveClustering, path: str, out: Path, **how: Any) -
       model: of graphs.
       path: see `jaxbio.clustering.graphs.read.read`.
       out: directory to write, made if need be.
-      **how: samples, mode and seed.
+      **how: samples and seed.
     """
     graph = read(path)
     size = model.trained_on
@@ -78,10 +78,9 @@ def _answer(
     picture: Callable[..., None],
     *,
     samples: int,
-    mode: str,
     seed: int,
 ) -> str:
-    drawn = model.sample(data, samples, mode, key=seed)
+    drawn = model.sample(data, samples, key=seed)
     order = np.argsort(-drawn.log_prob, kind="stable")
     _, first = np.unique(drawn.labels[order], axis=0, return_index=True)
     best = order[np.sort(first)]
@@ -95,10 +94,9 @@ def _answer(
     )
     picture(drawn.labels[best], drawn.log_prob[best], shared, counts)
     numbers = ", ".join(f"{k}: {p:.2f}" for k, p in enumerate(counts) if p >= 0.005)
-    share = "probability" if mode == "posterior" else "share of the partitions"
     return (
-        f"{len(labels)} {what}s, {len(drawn.labels)} partitions, {len(best)} distinct\n"
-        f"clusters and their {share}: {numbers}\n"
+        f"{len(labels)} {what}s, {samples} samples, {len(best)} distinct\n"
+        f"clusters and their probability: {numbers}\n"
         f"the most probable has {labels.max() + 1} clusters, in {out / 'labels.csv'}"
     )
 

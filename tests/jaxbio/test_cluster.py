@@ -28,7 +28,7 @@ def test_points_of_a_file(model, tmp_path, capsys):
     arguments = [str(tmp_path / "points.csv"), "--columns=x,y", "--samples=20"]
     out = tmp_path / "answer"
     assert cluster.main([*arguments, f"--model={model}", f"--out={out}"]) == 0
-    assert "7 points, 20 partitions" in capsys.readouterr().out
+    assert "7 points, 20 samples" in capsys.readouterr().out
     rows = (out / "labels.csv").read_text().splitlines()
     assert rows[0] == "point,cluster,certainty" and len(rows) == 8
     with np.load(out / "samples.npz") as saved:
@@ -57,7 +57,7 @@ def test_graphs_of_a_file_whole_and_in_parts(graph_model, tmp_path, capsys):
     arguments = [f"--model={graph_model}", "--samples=6"]
     out = tmp_path / "small"
     assert cluster.main([str(tmp_path / "small.txt"), *arguments, f"--out={out}"]) == 0
-    assert "8 nodes, 6 partitions" in capsys.readouterr().out
+    assert "8 nodes, 6 samples" in capsys.readouterr().out
     rows = (out / "labels.csv").read_text().splitlines()
     assert {row.split(",")[0] for row in rows[1:]} == {f"n{i}" for i in range(8)}
     assert (out / "answer.png").exists()
@@ -75,7 +75,6 @@ def test_graphs_of_a_file_whole_and_in_parts(graph_model, tmp_path, capsys):
         ("1,2\n3,x\n", [], "line 2, column 1: 'x' is no number"),
         ("1,2,3\n", [], "the model takes 2 coordinates, got 3"),
         ("1,2\n", ["--samples=0"], "samples: want an integer of 1 or more, got 0"),
-        ("1,2\n", ["--mode=best"], "mode: want one of posterior, mode, topk"),
         ("1,2\n", ["--columns=5,1"], "there is no column '5' of 2"),
     ],
 )
