@@ -9,6 +9,7 @@ exact   the shipped crp2d models against the enumerated posterior, on sets of 6 
 points  points-2d on sets of 50 to 199 points, paired with compiled collapsed Gibbs,
         which knows the model, and beside a variational mixture
 speed   one answer, many sets, many samples of one set, beside a Gibbs chain
+features   what node features tell by themselves
 sbm     60 graphs of the general stochastic block model, beside Leiden and others
 threshold  two equal blocks below and above the threshold of detection
 real    networks with known communities (JAXREC_DATA_DIR)
@@ -37,7 +38,7 @@ from jaxbio.clustering.points import mixtures
 
 CASES = (
     *("exact", "points", "speed"),
-    *("sbm", "threshold", "real"),
+    *("features", "sbm", "threshold", "real"),
     *("problems", "recordings"),
 )
 _SEED = 1_000_003  # of the sets; no training drew with it
@@ -56,7 +57,7 @@ def main(bench: harness.Benchmark) -> None:
             exactness(bench, name, given.get(name, name), float(tau))
     for name, cases in {
         "points-2d": (points, speed),
-        "sbm": (graphs.sbm, graphs.threshold, graphs.real),
+        "sbm": (graphs.features, graphs.sbm, graphs.threshold, graphs.real),
         "spikes": (spikes.problems, spikes.recordings),
     }.items():
         for case in cases:

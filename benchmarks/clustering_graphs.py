@@ -6,6 +6,7 @@ ones is told the number of communities.
 """
 
 import os
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from benchmarks import harness
 from benchmarks.peers import communities as peers
 from jaxbio.clustering import AttentiveClustering, stored
 from jaxbio.clustering.graphs import symmetric_sbm
+from jaxbio.clustering.graphs.features import Features, node_features
 from jaxbio.clustering.graphs.graph import Graph, largest_component
 from jaxbio.clustering.graphs.inputs import as_graph
 from jaxbio.clustering.graphs.read import read
@@ -33,6 +35,48 @@ def sbm(bench: harness.Benchmark, where: str) -> None:
     graphs = _drawn(kept.generator, kept.data_cfg, count)
     found = _compared(AttentiveClustering.load(where), graphs)
     bench.record("sbm", graphs=count, **found)
+
+
+def features(bench: harness.Benchmark, where: str) -> None:
+    """What kinds of node features tell by themselves: k-means with the true number of
+    blocks on 40 graphs of two blocks or more, and what computing them takes."""
+    kept = stored.load(where)
+    graphs = [
+        graph
+        for graph in _drawn(kept.generator, kept.data_cfg, 8 if bench.quick else 60)
+        if graph.labels.max() > 0
+    ][:40]
+    size = kept.data_cfg.max_points
+    kinds = {
+        "as published": Features(
+            operator="laplacian", weighting="none", iterations=0, degree=False
+        ),
+        "times the root of the size, degree": Features(
+            operator="laplacian", weighting="root_size", iterations=0
+        ),
+        "by magnitude times eigenvalue": Features(degree=False),
+        "the same, degree": Features(),
+        "the same, exactly": Features(iterations=0),
+    }
+    for name, cfg in kinds.items():
+        program = jax.jit(node_features, static_argnames="cfg")
+        rows, seconds = [], []
+        for seed, graph in enumerate(graphs):
+            matrix = np.zeros((size, size), np.float32)
+            matrix[: len(graph), : len(graph)] = graph.matrix().toarray()
+            valid = np.arange(size) < len(graph)
+            begin = time.process_time()
+            found = np.asarray(program(matrix, valid, cfg))[: len(graph)]
+            seconds.append(time.process_time() - begin)
+            count = len(np.unique(graph.labels))
+            labels = peers.kmeans(found.astype(float), count, seed)
+            rows.append(adjusted_mutual_info(graph.labels, labels))
+        bench.record(
+            f"features: {name}",
+            graphs=len(graphs),
+            ami=_mean(rows),
+            cpu_ms=round(1e3 * float(np.median(seconds)), 2),
+        )
 
 
 def threshold(bench: harness.Benchmark, where: str) -> None:

@@ -31,7 +31,7 @@ def normalised_spectral(adjacency: np.ndarray, count: int, seed: int) -> np.ndar
     _, vectors = linalg.eigh(root[:, None] * adjacency * root)
     rows = vectors[:, -count:]
     norms = np.linalg.norm(rows, axis=1, keepdims=True)
-    return _kmeans(rows / np.maximum(norms, 1e-12), count, seed)
+    return kmeans(rows / np.maximum(norms, 1e-12), count, seed)
 
 
 def bethe_hessian(adjacency: np.ndarray, count: int, seed: int) -> np.ndarray:
@@ -57,7 +57,7 @@ def bethe_hessian(adjacency: np.ndarray, count: int, seed: int) -> np.ndarray:
         values.append(found[0][:count])
         vectors.append(found[1][:, :count])
     smallest = np.argsort(np.concatenate(values))[:count]
-    return _kmeans(np.concatenate(vectors, 1)[:, smallest], count, seed)
+    return kmeans(np.concatenate(vectors, 1)[:, smallest], count, seed)
 
 
 def leiden(edges: np.ndarray, size: int, seed: int) -> np.ndarray:
@@ -110,8 +110,8 @@ def infomap(edges: np.ndarray, size: int, seed: int) -> np.ndarray:
     return np.array([modules[node] for node in range(size)])
 
 
-def _kmeans(rows: np.ndarray, count: int, seed: int) -> np.ndarray:
-    """Labels of the best of several starts."""
+def kmeans(rows: np.ndarray, count: int, seed: int) -> np.ndarray:
+    """Labels (n,) of rows (n, d), of the best of several starts."""
     rng = np.random.default_rng(seed)
     found = []
     for _ in range(_STARTS):

@@ -80,7 +80,7 @@ def draw(key: jax.Array, cfg: Config) -> dict:
         jnp.where(same, inside, across)
         for inside, across in zip(cfg.within, cfg.between, strict=True)
     )
-    # A Beta variable from two Gamma ones, drawn together: half the time to compile.
+    # A Beta variable from two Gamma ones, drawn together: less to compile.
     logs = jax.random.loggamma(rates, jnp.stack([first, second]))
     drawn = jnp.triu(jax.nn.sigmoid(logs[0] - logs[1]))
     probabilities = drawn + jnp.triu(drawn, 1).T
