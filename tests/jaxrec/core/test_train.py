@@ -98,19 +98,26 @@ def test_a_signal_saves_and_the_same_command_goes_on(tmp_path, whole, at, number
     assert state(tmp_path) == state(whole)
 
 
-def test_a_second_interrupt_does_not_wait(tmp_path):
+def test_a_second_interrupt_does_not_wait(tmp_path, monkeypatch):
+    """Sent while the first one's save is waited for, it ends the run at once."""
     before = signal.getsignal(signal.SIGINT)
+    save = Checkpoints.save_last
+
+    def interrupted(self, step, *rest):
+        if signal.getsignal(signal.SIGINT) == before:  # The first has been noted.
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(10)
+        save(self, step, *rest)
 
     def interrupt(step):
         if step == 9:
             os.kill(os.getpid(), signal.SIGINT)
-            while signal.getsignal(signal.SIGINT) != before:
-                time.sleep(0.01)  # The main thread has not taken it yet.
-            os.kill(os.getpid(), signal.SIGINT)
 
+    monkeypatch.setattr(Checkpoints, "save_last", interrupted)
     with pytest.raises(KeyboardInterrupt):
         train(tmp_path, ToyTask(interrupt))
     assert signal.getsignal(signal.SIGINT) == before
+    assert max(int(p.name) for p in (tmp_path / "checkpoints/last").iterdir()) == 5
 
 
 def test_kill_at_any_moment(tmp_path, whole):
