@@ -65,9 +65,10 @@ def get_config(argument: str = "points-2d") -> ConfigDict:
         config.eval.sets = 2048
     if name == "points-nd":
         config.generator.update(dims=32, min_dims=2, min_points=20, max_points=200)
+        config.generator.update(prior="mfm", rate=3.0)
         config.generator.update(shape="mixed", noise_ratio=3.0, spread=4.0)
-        config.generator.standardise = True
-        config.encoder.update(dims=32, scale=1.0)
+        config.generator.update(equal_distance=True, standardise=True, principal=True)
+        config.encoder.update(dims=32, scale=1.0, distance=True)
     if kind == "paper":
         _as_published(config)
     if kind == "ncp":
@@ -95,6 +96,7 @@ def _base() -> ConfigDict:
         "dim": 64,
         "hidden": 64,
         "scale": 10.0,  # coordinates are divided by it
+        "distance": False,
     }
     generator = {
         "name": "points.mixtures",
@@ -107,11 +109,13 @@ def _base() -> ConfigDict:
         "rate": 2.0,
         "max_clusters": 12,
         "spread": 10.0,
+        "equal_distance": False,
         "noise": 1.0,
         "shape": "gaussian",  # or student, anisotropic, mixed
         "stretch": 0.5,
         "noise_ratio": 1.0,
         "centre": True,
         "standardise": False,
+        "principal": False,
     }
     return ConfigDict(common.clustering(encoder, generator))

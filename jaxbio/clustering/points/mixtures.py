@@ -32,6 +32,8 @@ class Config:
       rate: expected number of components of the MFM, less one.
       max_clusters: sets with more are drawn again.
       spread: standard deviation of means.
+      equal_distance: whether that is over the root of half the coordinates, so that
+        clusters are as far apart in many dimensions as in two.
       noise: standard deviation of points around their mean.
       shape: "gaussian"; "student", with 3 to 30 degrees of freedom per set;
         "anisotropic", each cluster stretched by log-normal factors along random axes;
@@ -43,8 +45,11 @@ class Config:
         are 0.
       centre: whether the median of every coordinate is taken away. The exact posterior
         is that of points which were not centred.
-      standardise: whether a set is also divided by its own scale: one number, the root
-        of the mean square of its coordinates.
+      standardise: whether every coordinate is also divided by its own scale, the root
+        of its mean square in the set: the unit of a column does not matter.
+      principal: whether coordinates are then along the principal axes of the set, the
+        most varying first: the order of the columns does not matter, and what tells
+        clusters apart is in the first few.
     """
 
     dims: int = 2
@@ -56,12 +61,14 @@ class Config:
     rate: float = 2.0
     max_clusters: int = 12
     spread: float = 10.0
+    equal_distance: bool = False
     noise: float = 1.0
     shape: Literal["gaussian", "student", "anisotropic", "mixed"] = "gaussian"
     stretch: float = 0.5
     noise_ratio: float = 1.0
     centre: bool = True
     standardise: bool = False
+    principal: bool = False
 
     def __post_init__(self):
         if not 1 <= self.min_points <= self.max_points:
@@ -98,43 +105,52 @@ def draw(key: jax.Array, cfg: Config) -> dict[str, Any]:
     """
     keys = jax.random.split(key, 7)
     shape = (cfg.max_points, cfg.dims)
+    dims = cfg.dims
+    if cfg.min_dims:
+        dims = jax.random.randint(keys[6], (), cfg.min_dims, cfg.dims + 1)
     size = jax.random.randint(keys[0], (), cfg.min_points, cfg.max_points + 1)
     if cfg.prior == "crp":
         labels = crp(keys[1], size, cfg.max_points, cfg.alpha, cfg.max_clusters)
     else:
         labels = mfm(keys[1], size, cfg.max_points, cfg.rate, cfg.max_clusters)
     means = jax.random.normal(keys[2], (cfg.max_clusters, cfg.dims)) * cfg.spread
+    if cfg.equal_distance:
+        means *= (2 / dims) ** 0.5
     noise = jax.random.normal(keys[3], shape) * cfg.noise
     if cfg.noise_ratio > 1:
         reach = jnp.log(cfg.noise_ratio)
         noise *= jnp.exp(jax.random.uniform(keys[4], (), minval=-reach, maxval=reach))
     x = means[labels] + _shaped(keys[5], cfg, noise, labels)
-    dims = cfg.dims
     if cfg.min_dims:
-        dims = jax.random.randint(keys[6], (), cfg.min_dims, cfg.dims + 1)
         x = jnp.where(jnp.arange(cfg.dims) < dims, x, 0)
-    x = prepared(x, labels >= 0, dims, cfg)
+    x = prepared(x, labels >= 0, cfg)
     return {"inputs": {"x": x}, "labels": labels}
 
 
-def prepared(
-    x: jax.Array, valid: jax.Array, dims: int | jax.Array, cfg: Config
-) -> jax.Array:
+def prepared(x: jax.Array, valid: jax.Array, cfg: Config) -> jax.Array:
     """Points (N, cfg.dims) as the model sees them, 0 where not valid (N,).
 
     Args:
-      x: the points; coordinates from `dims` on are 0.
+      x: the points; coordinates that they lack are 0.
       valid: (N,) bool.
-      dims: how many coordinates they have.
-      cfg: says whether they are centred and standardised.
+      cfg: says whether they are centred, standardised and turned.
     """
     if cfg.centre:
         x = x - jnp.nanmedian(jnp.where(valid[:, None], x, jnp.nan), 0)
     x = jnp.where(valid[:, None], x, 0)
+    count = jnp.maximum(valid.sum(), 1)
     if cfg.standardise:
-        count = jnp.maximum(valid.sum() * dims, 1)
-        x = x * jax.lax.rsqrt(jnp.maximum((x * x).sum() / count, 1e-12))
+        x = x * jax.lax.rsqrt(jnp.maximum((x * x).sum(0) / count, 1e-12))
+    if cfg.principal:
+        x = x @ _principal_axes(jnp.where(valid[:, None], x - x.sum(0) / count, 0))
     return x
+
+
+def _principal_axes(x: jax.Array) -> jax.Array:
+    """Columns, by falling variance of centred x (N, d), the largest entry positive."""
+    axes = jnp.linalg.eigh(x.T @ x)[1][:, ::-1]
+    largest = jnp.abs(axes).argmax(0)
+    return axes * jnp.sign(jnp.take_along_axis(axes, largest[None], 0))
 
 
 def _shaped(key, cfg, noise, labels):
@@ -193,7 +209,7 @@ def inputs_of(points: Any, size: int, cfg: Config) -> dict[str, jax.Array]:
     # Taken away in double precision: a far origin costs no digits.
     centre = np.median(table, 0) if cfg.centre else 0.0
     x[:count, :dims] = table - centre
-    return {"x": _prepared(x, np.arange(size) < count, dims, cfg)}
+    return {"x": _prepared(x, np.arange(size) < count, cfg)}
 
 
 _prepared = jax.jit(prepared, static_argnames="cfg")

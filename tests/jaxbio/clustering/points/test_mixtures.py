@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxbio.clustering.points import encoder
 from jaxbio.clustering.points.mixtures import Config, draw, inputs_of, size_of
 
 
@@ -67,8 +68,39 @@ def test_fewer_coordinates_are_padded_with_zeros():
     x, _ = drawn(cfg)
     used = (x != 0).any(1).sum(1)
     assert set(used) == {2, 3, 4, 5}
-    scale = np.sqrt((x**2).sum((1, 2)) / (6 * used))
-    np.testing.assert_allclose(scale, 1, rtol=1e-4)
+    for points, dims in zip(x, used, strict=True):
+        scale = np.sqrt((points**2).mean(0))
+        np.testing.assert_allclose(scale, np.arange(5) < dims, rtol=1e-4)
+
+
+def test_clusters_are_as_far_apart_in_many_dimensions():
+    cfg = Config(min_points=30, max_points=30, noise=1e-3, centre=False)
+    length = {}
+    for dims in (2, 32):
+        for equal in (False, True):
+            asked = dataclasses.replace(cfg, dims=dims, equal_distance=equal)
+            x, _ = drawn(asked, 300)
+            length[dims, equal] = np.linalg.norm(x[:, 0], axis=1).mean()
+    assert length[32, False] > 4 * length[2, False]
+    assert length[2, True] == pytest.approx(length[2, False])
+    assert length[32, True] == pytest.approx(length[2, True], rel=0.2)
+
+
+def test_units_order_and_origin_of_columns_do_not_matter():
+    cfg = Config(dims=4, min_dims=2, standardise=True, principal=True)
+    points = np.random.default_rng(0).normal(size=(40, 3)) @ [
+        [3, 1, 0],
+        [0, 2, 0.5],
+        [0, 0, 1],
+    ]
+    x = np.asarray(inputs_of(points, 64, cfg)["x"])
+    other = points[:, [2, 0, 1]] * [10, 0.01, 3] + [5, 0, -1]
+    np.testing.assert_allclose(inputs_of(other, 64, cfg)["x"], x, atol=1e-4)
+    variances = x[:40].var(0)
+    assert (np.diff(variances) <= 0).all() and variances[3] == 0
+    away = x[:40] - x[:40].mean(0)
+    covariance = away.T @ away / 40
+    np.testing.assert_allclose(covariance, np.diag(variances), atol=1e-5)
 
 
 def test_data_are_prepared_like_what_was_drawn():
@@ -127,8 +159,6 @@ def test_impossible_generators_are_refused(options, message):
 
 
 def test_relations_to_an_anchor():
-    from jaxbio.clustering.points import encoder
-
     cfg = encoder.Config(dim=4, hidden=4, scale=2.0)
     inputs = {"x": jnp.asarray([[[0.0, 2.0], [4.0, 6.0]]])}
     found = encoder.relate(cfg, inputs, jnp.asarray([[1, 0]]))
@@ -136,3 +166,13 @@ def test_relations_to_an_anchor():
     np.testing.assert_allclose(found[0, 0, 0, :2], [-2, -2])
     np.testing.assert_allclose(found[0, 0, 1], 0)
     np.testing.assert_allclose(found[0, 1, 1, 2:], np.tanh(20 / 3), rtol=1e-6)
+
+
+def test_the_distance_to_an_anchor_is_a_relation():
+    x = jnp.array([[[0.0, 0.0], [3.0, 4.0], [0.3, 0.4]]])
+    plain, more = (encoder.Config(scale=1.0, distance=d) for d in (False, True))
+    near = [encoder.relate(c, {"x": x}, jnp.array([[0]])) for c in (plain, more)]
+    assert near[1].shape[-1] == encoder.related_dim(more)
+    np.testing.assert_array_equal(near[1][..., :-1], near[0])
+    squares = (10 / 3) ** 2 * np.array([0, 25, 0.25])
+    np.testing.assert_allclose(near[1][0, 0, :, -1], np.log1p(squares), rtol=1e-5)
