@@ -27,11 +27,12 @@ def get_config(argument: str = "features") -> ConfigDict:
     """The configuration of the model."""
     common.check_argument(argument, ["features", "network"], "acp_spikes.py")
     encoder = {
-        "name": "points.encoder",
+        "name": "spikes.shapes",
         "dims": _FEATURES,
         "dim": 64,
         "hidden": 64,
-        "scale": 10.0,
+        "scale": 20.0,
+        "jitter": 0.08,
     }
     if argument == "network":
         encoder = {"name": "spikes.encoder", "dim": 64, "widths": (32, 64)}
@@ -49,7 +50,8 @@ def get_config(argument: str = "features") -> ConfigDict:
         "features": _FEATURES if argument == "features" else 0,
     }
     config = ConfigDict(common.clustering(encoder, generator))
-    config.batch.sets = 16
+    # To draw a problem costs more than a step on it.
+    config.batch.sets, config.batch.steps = 16, 4
     config.train.steps, config.train.eval_every = 3000, 500
     config.eval.sets = 64
     return config.lock()

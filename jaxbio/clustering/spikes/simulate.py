@@ -302,11 +302,17 @@ def _fired(
 
 def _summed(waveforms: jax.Array, firing: dict[str, jax.Array]) -> jax.Array:
     """(spikes, LENGTH + 2 * _SLACK, channels) of both units together."""
-    length = snippets.LENGTH + 2 * _SLACK
+    channels = waveforms.shape[-1]
+    length = (snippets.LENGTH + 2 * _SLACK) * channels
     start = _TROUGH - snippets.BEFORE - _SLACK - firing["offset"]
-    times = start[..., None] + jnp.arange(length)
-    cut = waveforms[firing["unit"][..., None], firing["step"][..., None], times]
-    return (cut * firing["scale"][..., None, None]).sum(axis=0)
+    rows = waveforms.reshape(-1, waveforms.shape[2] * channels)
+
+    def cut(row, at):
+        return jax.lax.dynamic_slice(rows, (row, at * channels), (1, length))[0]
+
+    row = firing["unit"] * _STEPS + firing["step"]
+    found = jax.vmap(jax.vmap(cut))(row, start) * firing["scale"][..., None]
+    return found.sum(axis=0).reshape(-1, length // channels, channels)
 
 
 def _detected(traces: jax.Array, threshold: jax.Array) -> tuple[jax.Array, jax.Array]:

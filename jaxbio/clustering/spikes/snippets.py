@@ -94,10 +94,10 @@ def time_basis(length: int = LENGTH) -> np.ndarray:
 
 
 def features(prepared: Any, valid: Any, count: int) -> Any:
-    """The directions in which the snippets of one problem differ most.
+    """The directions that the snippets of one problem lie along most.
 
-    Projections on `time_basis`, then principal components over the problem, each
-    with its largest loading positive.
+    Projections on `time_basis`, then on the principal axes about the origin, not about
+    the mean: amplitudes stay what they are. Axes have their largest loading positive.
 
     Args:
         prepared: (spikes, LENGTH, channels), see `prepare`.
@@ -105,7 +105,7 @@ def features(prepared: Any, valid: Any, count: int) -> Any:
         count: Features, at most 5 times the channels.
 
     Returns:
-        (spikes, count) float32, noise sd, about the mean; most varying first.
+        (spikes, count) float32, noise sd; the longest axis first.
     """
     xp = prepared.__array_namespace__()
     basis = xp.asarray(time_basis(prepared.shape[1]))
@@ -116,10 +116,8 @@ def features(prepared: Any, valid: Any, count: int) -> Any:
             f"{prepared.shape[2]} channels give 1 to {found.shape[1]} features, "
             f"not {count}"
         )
-    inside = valid[:, None]
+    found = xp.where(valid[:, None], found, 0)
     total = xp.maximum(valid.sum(), 1)
-    mean = xp.where(inside, found, 0).sum(axis=0) / total
-    found = xp.where(inside, found - mean, 0)
     axes = xp.linalg.eigh(found.T @ found / total)[1][:, ::-1][:, :count]
     largest = xp.argmax(xp.abs(axes), axis=0)[None]
     axes = axes * xp.sign(xp.take_along_axis(axes, largest, axis=0))

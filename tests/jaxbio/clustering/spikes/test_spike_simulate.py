@@ -99,8 +99,8 @@ def test_features_and_the_other_probe():
     assert not np.array_equal(one["inputs"]["x"], other["inputs"]["x"])
     valid = np.asarray(one["labels"]) >= 0
     assert not np.asarray(one["inputs"]["x"])[~valid].any()
-    spread = np.asarray(one["inputs"]["x"])[valid].std(0)
-    assert (np.diff(spread) <= 1e-3).all()
+    squares = (np.asarray(one["inputs"]["x"])[valid] ** 2).mean(0)
+    assert (np.diff(squares) <= 1e-3).all()
 
 
 def test_clusters_can_be_found(problems):
@@ -133,3 +133,13 @@ def test_clusters_can_be_found(problems):
 def test_bad_configurations(key, value, message):
     with pytest.raises(ValueError, match=message):
         dataclass_from(simulate.Config, {key: value})
+
+
+def test_noise_is_normal():
+    """As many far away as a normal distribution has, and no two the same."""
+    one = np.ones((1, 1), np.float32)
+    found = np.asarray(noise.draw(jax.random.key(0), one, 40000, 1, (300, 6000), 30000))
+    for sds, share in ((1, 0.3173), (2, 0.0455), (3, 0.0027)):
+        assert (np.abs(found) > sds).mean() == pytest.approx(share, rel=0.15)
+    assert abs(found.mean()) < 0.02
+    assert len(np.unique(found)) > 39900
