@@ -5,7 +5,8 @@
 
 The argument names the graphs: sbm (the default), the general stochastic block model of
 the paper with 50 to 299 nodes; symmetric, blocks of equal size with one probability of
-an edge inside and one across, around the threshold of detection.
+an edge inside and one across, around the threshold of detection; networks, sparse
+graphs of 30 to 300 nodes that differ in degree, for networks with communities.
 
 `--config.encoder.name=graphs.gatedgcn` or `graphs.gin` are other encoders. Nodes have
 eigenvectors of the normalised adjacency matrix and degrees for features; what is known
@@ -47,6 +48,17 @@ _GENERATORS = {
         "features": _FEATURES,
     },
     "symmetric": {"name": "graphs.symmetric_sbm", "features": _FEATURES},
+    "networks": {
+        "name": "graphs.networks",
+        "min_points": 30,
+        "max_points": 300,
+        "max_clusters": 16,
+        "degree": (3.0, 40.0),  # mean of a graph
+        "mixing": (0.2, 0.95),  # how far blocks show
+        "uneven": 0.4,
+        "spread": (0.0, 1.0),  # of the nodes' degrees
+        "features": _FEATURES | {"operator": "regularised"},
+    },
 }
 
 

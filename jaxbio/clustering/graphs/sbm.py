@@ -103,12 +103,26 @@ def graph_of(
       probabilities: (K, K) symmetric, of an edge between nodes of two blocks.
       cfg: columns of the nodes.
     """
-    valid = labels >= 0
     member = jax.nn.one_hot(labels, len(probabilities))
     # Each entry is one of the probabilities, so no precision may be traded for speed.
     wanted = jnp.linalg.multi_dot(
         (member, probabilities, member.T), precision=jax.lax.Precision.HIGHEST
     )
+    return graph_between(key, columns, labels, wanted, cfg)
+
+
+def graph_between(
+    key: jax.Array,
+    columns: jax.Array,
+    labels: jax.Array,
+    wanted: jax.Array,
+    cfg: Features,
+) -> dict:
+    """As `graph_of`, with the probability (N, N) of an edge between any two nodes.
+
+    One above 1 counts as 1.
+    """
+    valid = labels >= 0
     drawn = jax.random.uniform(key, wanted.shape) < wanted
     upper = jnp.triu(drawn & valid[:, None] & valid, 1).astype(jnp.float32)
     adjacency = upper + upper.T

@@ -15,14 +15,19 @@ node_features = jax.jit(plain_node_features, static_argnames="cfg")
 
 def reference(adjacency, operator, count):
     """Magnitudes and eigenvectors in float64, and Laplacian eigenvalues increasing."""
-    root = np.maximum(adjacency.sum(1), 1) ** -0.5
-    normalised = root[:, None] * adjacency.astype(np.float64) * root
+    degree = np.maximum(adjacency.sum(1), 1).astype(np.float64)
+    if operator == "regularised":
+        degree = adjacency.sum(1) + adjacency.sum() / len(adjacency) / 4
+    normalised = adjacency / np.sqrt(degree[:, None] * degree)
     matrix = adjacency.astype(np.float64) if operator == "adjacency" else normalised
     values, vectors = np.linalg.eigh(matrix)
     if operator == "laplacian":
         return values[::-1][1 : count + 1], vectors[:, ::-1][:, 1 : count + 1]
     order = np.argsort(-np.abs(values))[:count]
-    return np.abs(values[order]), vectors[:, order]
+    vectors = vectors[:, order]
+    if operator == "regularised":
+        vectors = vectors * np.sqrt(degree.mean() / degree)[:, None]
+    return np.abs(values[order]), vectors
 
 
 def same_up_to_sign(one, other, tolerance):
@@ -30,7 +35,9 @@ def same_up_to_sign(one, other, tolerance):
     np.testing.assert_allclose(one, other * signs, atol=tolerance)
 
 
-@pytest.mark.parametrize("operator", ["laplacian", "normalised", "adjacency"])
+@pytest.mark.parametrize(
+    "operator", ["laplacian", "normalised", "adjacency", "regularised"]
+)
 @pytest.mark.parametrize("length", [60, 75])
 def test_exact_eigenvectors_are_those_of_float64(operator, length):
     adjacency, valid, _ = planted(length=length)
@@ -104,3 +111,21 @@ def test_a_key_draws_signs_and_noise_and_nothing_else():
 def test_what_no_columns_can_be_made_of_is_refused(values):
     with pytest.raises(ValueError, match="eigenvectors"):
         Features(**values)
+
+
+def test_regularised_eigenvectors_do_not_show_degrees():
+    """Two blocks of unequal nodes: the second column is constant in each block."""
+    rng = np.random.default_rng(0)
+    theta = rng.uniform(0.2, 1.0, 60)
+    block = np.arange(60) % 2
+    rates = np.where(block[:, None] == block, 0.9, 0.1) * np.outer(theta, theta)
+    adjacency = rates - np.diag(np.diag(rates))
+    valid = np.ones(60, bool)
+    spread = {}
+    for operator in ("normalised", "regularised"):
+        cfg = Features(2, operator, "root_size", iterations=0, degree=False)
+        column = np.asarray(node_features(jnp.asarray(adjacency), valid, cfg))[:, 1]
+        means = np.array([column[block == k].mean() for k in (0, 1)])
+        assert means[0] * means[1] < 0
+        spread[operator] = (column - means[block]).std() / abs(means[0])
+    assert spread["regularised"] < 0.6 * spread["normalised"]

@@ -1,0 +1,91 @@
+"""Laws of sparse graphs whose nodes differ in degree."""
+
+import dataclasses
+import functools
+
+import jax
+import numpy as np
+import pytest
+
+from jaxbio.clustering.graphs import networks
+from jaxbio.clustering.graphs.features import Features
+
+PLAIN = networks.Config(
+    min_points=40,
+    max_points=120,
+    max_clusters=4,
+    degree=(8.0, 8.0),
+    spread=(0.0, 0.0),
+    uneven=0.0,
+    evenness=(1e4, 1e4),
+    features=Features(eigenvectors=0),
+)
+
+
+@functools.cache
+def draws(cfg, count=200):
+    draw = jax.jit(jax.vmap(functools.partial(networks.draw, cfg=cfg)))
+    drawn = draw(jax.random.split(jax.random.key(0), count))
+    return np.asarray(drawn["inputs"]["adjacency"]), np.asarray(drawn["labels"])
+
+
+def test_draws_are_graphs_of_sizes_and_blocks_as_asked():
+    adjacency, labels = draws(PLAIN)
+    sizes = (labels >= 0).sum(1)
+    assert sizes.min() >= 40 and sizes.max() <= 120
+    # Even in the logarithm: as many below the root of both ends' product as above.
+    assert np.mean(sizes < (40 * 120) ** 0.5) == pytest.approx(0.5, abs=0.12)
+    np.testing.assert_array_equal(labels >= 0, np.arange(120) < sizes[:, None])
+    np.testing.assert_array_equal(adjacency, adjacency.swapaxes(1, 2))
+    assert set(np.unique(adjacency)) == {0, 1}
+    assert not np.einsum("bii->bi", adjacency).any()
+    assert not adjacency[labels < 0].any()
+    blocks = [len(set(row[row >= 0])) for row in labels]
+    # P(k) = sqrt(k / 4) - sqrt((k - 1) / 4)
+    assert np.mean(np.equal(blocks, 1)) == pytest.approx(0.5, abs=0.12)
+    assert max(blocks) == 4
+
+
+def test_mean_degrees_are_as_asked():
+    adjacency, labels = draws(PLAIN)
+    mean = adjacency.sum((1, 2)) / (labels >= 0).sum(1)
+    # A node has no edge to itself: a share 1 / n is lost, more in a block of its own.
+    assert mean.mean() == pytest.approx(8 * 0.97, rel=0.03)
+
+
+@pytest.mark.parametrize("mixing", [0.3, 0.9])
+def test_a_walk_keeps_its_block_as_asked(mixing):
+    cfg = dataclasses.replace(PLAIN, mixing=(mixing, mixing), min_points=120)
+    adjacency, labels = draws(cfg)
+    kept = []
+    for edges, row in zip(adjacency, labels, strict=True):
+        k = row.max() + 1
+        if k > 1:
+            inside = (edges * (row[:, None] == row)).sum() / edges.sum()
+            kept.append((inside - 1 / k) / (1 - 1 / k))
+    assert np.mean(kept) == pytest.approx(mixing, abs=0.03)
+
+
+def test_nodes_differ_in_degree():
+    spread = {}
+    for sd in (0.0, 1.0):
+        adjacency, labels = draws(dataclasses.replace(PLAIN, spread=(sd, sd)), 60)
+        degrees = [a.sum(0)[row >= 0] for a, row in zip(adjacency, labels, strict=True)]
+        spread[sd] = np.mean([d.std() / d.mean() for d in degrees])
+    # Poisson: 1 / sqrt(8).
+    assert spread[0.0] == pytest.approx(0.35, abs=0.03) and spread[1.0] > 0.7
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"max_clusters": 0}, "max_clusters: want 1 or more, got 0"),
+        ({"degree": (0.0, 4.0)}, "degree: want two numbers above 0, the smaller first"),
+        ({"spread": (1.0, 0.5)}, "spread: want two numbers of 0 or more, the smaller"),
+        ({"mixing": (0.5, 1.5)}, "mixing: want at most 1"),
+        ({"min_points": 1}, "min_points, max_points: want 2 <= min_points"),
+    ],
+)
+def test_impossible_generators_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        networks.Config(**options)
