@@ -31,7 +31,6 @@ def get_config(argument: str = "features") -> ConfigDict:
         "dims": _FEATURES,
         "dim": 64,
         "hidden": 64,
-        "scale": 20.0,
         "jitter": 0.08,
     }
     if argument == "network":
@@ -52,6 +51,6 @@ def get_config(argument: str = "features") -> ConfigDict:
     config = ConfigDict(common.clustering(encoder, generator))
     # To draw a problem costs more than a step on it.
     config.batch.sets, config.batch.steps = 16, 4
-    config.train.steps, config.train.eval_every = 3000, 500
+    config.train.steps, config.train.eval_every = 5000, 500
     config.eval.sets = 64
     return config.lock()
