@@ -8,7 +8,11 @@ exact   the shipped crp2d models against the enumerated posterior, on sets of 6 
         entropy, the total probability of all partitions of 5 points, calibration
 points  points-2d on sets of 50 to 199 points, paired with compiled collapsed Gibbs,
         which knows the model, and beside a variational mixture
-speed   one answer, many sets, many samples of one set, beside a Gibbs chain
+variants   a model against others of the same sets, -log p of the truth, paired:
+        ``--model points-2d/ccp=DIRECTORY`` is one beside points-2d
+speed   one answer, many sets, many samples of one set, beside a Gibbs chain; growth
+        with the points and with the clusters
+tables  points-nd on tables of 2 to 32 columns, beside k-means, HDBSCAN, mixtures
 features   what node features tell by themselves
 sbm     60 graphs of the general stochastic block model, beside Leiden and others
 threshold  two equal blocks below and above the threshold of detection
@@ -28,8 +32,10 @@ import numpy as np
 
 from benchmarks import clustering_graphs as graphs
 from benchmarks import clustering_spikes as spikes
+from benchmarks import clustering_tables as tables
 from benchmarks import harness
-from jaxbio.clustering import AttentiveClustering, stored
+from benchmarks.clustering_scores import calibration, error, mean
+from jaxbio.clustering import AttentiveClustering, evaluation, stored
 from jaxbio.clustering.estimator import together
 from jaxbio.clustering.exact import posterior
 from jaxbio.clustering.metrics import adjusted_mutual_info, adjusted_rand
@@ -37,7 +43,7 @@ from jaxbio.clustering.partitions import all_partitions
 from jaxbio.clustering.points import mixtures
 
 CASES = (
-    *("exact", "points", "speed"),
+    *("exact", "points", "variants", "speed", "tables"),
     *("features", "sbm", "threshold", "real"),
     *("problems", "recordings"),
 )
@@ -57,12 +63,18 @@ def main(bench: harness.Benchmark) -> None:
             exactness(bench, name, given.get(name, name), float(tau))
     for name, cases in {
         "points-2d": (points, speed),
+        "points-nd": (tables.tables,),
         "sbm": (graphs.features, graphs.sbm, graphs.threshold, graphs.real),
+        "networks": (graphs.threshold, graphs.real),
         "spikes": (spikes.problems, spikes.recordings),
     }.items():
         for case in cases:
             if case.__name__ in chosen and name in known:
                 case(bench, given.get(name, name))
+    for other, where in given.items():
+        name, slash, kind = other.partition("/")
+        if slash and "variants" in chosen:
+            variants(bench, name, given.get(name, name), kind, where)
 
 
 def drawn_sets(where: str, count: int, size: int = 0) -> tuple[list, list]:
@@ -114,7 +126,7 @@ def exactness(bench: harness.Benchmark, name: str, where: str, tau: float) -> No
     upper = np.triu_indices(6, 1)
     mine = np.concatenate([pairs[upper] for pairs in shared])
     true_pairs = np.concatenate([one.coclustering[upper] for one in exact])
-    facts = {key: _mean(values) for key, values in rows.items()}
+    facts = {key: mean(values) for key, values in rows.items()}
     bench.record(
         f"exact {name}",
         sets=count,
@@ -124,8 +136,8 @@ def exactness(bench: harness.Benchmark, name: str, where: str, tau: float) -> No
         of_exact_sampler=facts["floor"],
         elbo_gap_nats=facts["gap"],
         path_spread_nats=facts["spread"],
-        total_probability=_mean(five),
-        calibration_error=_calibration(mine, true_pairs),
+        total_probability=mean(five),
+        calibration_error=calibration(mine, true_pairs),
     )
 
 
@@ -133,27 +145,6 @@ def _shares(found: np.ndarray, known: np.ndarray) -> np.ndarray:
     values, counts = np.unique(found, return_counts=True)
     share = dict(zip(values.tolist(), counts / len(found), strict=True))
     return np.array([share.get(code, 0.0) for code in known.tolist()])
-
-
-def _calibration(predicted: np.ndarray, true: np.ndarray) -> float:
-    """Mean distance of the mean prediction to the mean truth over ten bins."""
-    bins = np.minimum((predicted * 10).astype(int), 9)
-    total = 0.0
-    for k in range(10):
-        if (bins == k).any():
-            gap = predicted[bins == k].mean() - true[bins == k].mean()
-            total += abs(gap) * (bins == k).mean()
-    return round(float(total), 5)
-
-
-def _mean(values) -> list[float]:
-    """Mean and standard error."""
-    values = np.asarray(values, float)
-    return [round(float(values.mean()), 5), round(_error(values), 5)]
-
-
-def _error(values: np.ndarray) -> float:
-    return float(values.std(ddof=1) / len(values) ** 0.5)
 
 
 def points(bench: harness.Benchmark, where: str) -> None:
@@ -182,22 +173,56 @@ def points(bench: harness.Benchmark, where: str) -> None:
         bench.record(
             f"points: {name}",
             sets=count,
-            ami=_mean(scores[name]),
-            ari=_mean(rand[name]),
+            ami=mean(scores[name]),
+            ari=mean(rand[name]),
             less_gibbs=[
-                *_mean(gap),
-                round(float(gap.mean() - 1.96 * _error(gap)), 5),
-                round(float(gap.mean() + 1.96 * _error(gap)), 5),
+                *mean(gap),
+                round(float(gap.mean() - 1.96 * error(gap)), 5),
+                round(float(gap.mean() + 1.96 * error(gap)), 5),
             ],
-            clusters_less_true=_mean(numbers - true_numbers),
+            clusters_less_true=mean(numbers - true_numbers),
         )
     peers = [adjusted_mutual_info(truth[i], _mixture(sets[i])) for i in range(tried)]
     bench.record(
         "points: variational mixture",
         sets=tried,
-        ami=_mean(peers),
-        ours_less_it=_mean(scores[f"best of {draws}"][:tried] - peers),
+        ami=mean(peers),
+        ours_less_it=mean(scores[f"best of {draws}"][:tried] - peers),
     )
+
+
+def variants(bench: harness.Benchmark, name: str, ours: str, kind: str, other: str):
+    """Two models on the same sets: nats and AMI, paired."""
+    kept = [stored.load(where) for where in (ours, other)]
+    if kept[0].data_cfg != kept[1].data_cfg:
+        raise ValueError(f"--model {name}/{kind}: it was trained on other sets")
+    keys = jax.random.split(jax.random.key(_SEED), 32 if bench.quick else 256)
+    draw = jax.jit(jax.vmap(lambda key: kept[0].generator.draw(key, kept[0].data_cfg)))
+    sets = draw(keys)
+    found = [
+        evaluation.scores(
+            one.params,
+            one.model,
+            sets,
+            jax.random.key(0),
+            samples=8,
+            orders=2,
+            draws=40,
+        )
+        for one in kept
+    ]
+    row: dict[str, list[float]] = {}
+    for figure in ("nats", "ami", "best_ami"):
+        gap = found[1][figure] - found[0][figure]
+        reach = 1.96 * error(gap)
+        row |= {f"{figure} of {name}": mean(found[0][figure])}
+        row |= {f"{figure} of {kind}": mean(found[1][figure])}
+        row |= {
+            f"{figure}, {kind} less {name}": [
+                round(float(gap.mean() + side), 5) for side in (0, -reach, reach)
+            ]
+        }
+    bench.record(f"variants {name} {kind}", sets=len(keys), **row)
 
 
 def _against(truth, answers, metric) -> dict[str, np.ndarray]:
@@ -272,6 +297,19 @@ def speed(bench: harness.Benchmark, where: str) -> None:
         "time by number of points, 8 sets, 32 samples",
         seconds={str(size): round(value, 4) for size, value in times.items()},
         exponent=round(float(slope), 3),
+    )
+    random = np.random.default_rng(0)
+    times, shifts = {}, 100.0 * random.normal(size=(16, 2))
+    for clusters in (1, 2, 4, 8):
+        labels = np.arange(192) % clusters
+        x = [shifts[labels] + random.normal(size=(192, 2)) for _ in range(8)]
+        model.clusters(x, 32)
+        begin = time.perf_counter()
+        model.clusters(x, 32)
+        times[clusters] = time.perf_counter() - begin
+    bench.record(
+        "time by number of clusters, 8 sets of 192 points, 32 samples",
+        seconds={str(k): round(value, 4) for k, value in times.items()},
     )
 
 

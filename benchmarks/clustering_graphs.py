@@ -14,6 +14,7 @@ import jax
 import numpy as np
 
 from benchmarks import harness
+from benchmarks.clustering_scores import mean
 from benchmarks.peers import communities as peers
 from jaxbio.clustering import AttentiveClustering, stored
 from jaxbio.clustering.graphs import symmetric_sbm
@@ -74,7 +75,7 @@ def features(bench: harness.Benchmark, where: str) -> None:
         bench.record(
             f"features: {name}",
             graphs=len(graphs),
-            ami=_mean(rows),
+            ami=mean(rows),
             cpu_ms=round(1e3 * float(np.median(seconds)), 2),
         )
 
@@ -127,13 +128,13 @@ def _compared(model: AttentiveClustering, graphs: list[Graph]) -> dict[str, list
             answers.setdefault(name, []).append(labels)
     truth = [graph.labels for graph in graphs]
     found = {
-        name: _mean([adjusted_mutual_info(*p) for p in zip(truth, rows, strict=True)])
+        name: mean([adjusted_mutual_info(*p) for p in zip(truth, rows, strict=True)])
         for name, rows in answers.items()
     }
     numbers = [
         [len(np.unique(row)) for row in pair] for pair in zip(best, truth, strict=True)
     ]
-    return {**found, "clusters less true": _mean(np.subtract(*np.transpose(numbers)))}
+    return {**found, "clusters less true": mean(np.subtract(*np.transpose(numbers)))}
 
 
 def _by_peers(graph: Graph, seed: int) -> Mapping[str, np.ndarray]:
@@ -195,9 +196,3 @@ def _karate() -> Graph:
     club = networkx.karate_club_graph()
     labels = [club.nodes[node]["club"] == "Officer" for node in club]
     return _labelled(as_graph(networkx.to_numpy_array(club)), np.array(labels))
-
-
-def _mean(values) -> list[float]:
-    values = np.asarray(values, float)
-    error = values.std(ddof=1) / len(values) ** 0.5
-    return [round(float(values.mean()), 4), round(float(error), 4)]

@@ -8,7 +8,9 @@ import jax
 import numpy as np
 
 from benchmarks import harness
+from benchmarks.clustering_scores import calibration, mean
 from jaxbio.clustering import AttentiveClustering
+from jaxbio.clustering.estimator import together
 from jaxbio.clustering.metrics import adjusted_mutual_info, adjusted_rand
 from jaxbio.clustering.spikes import interface, snippets, sort
 from jaxbio.clustering.spikes.learned import learned
@@ -50,11 +52,19 @@ def problems(bench: harness.Benchmark, where: str) -> None:
         bench.record(
             f"problems: {name}",
             problems=len(sets),
-            ami=_mean([adjusted_mutual_info(*pair) for pair in pairs]),
-            ari=_mean([adjusted_rand(*pair) for pair in pairs]),
-            clusters_less_true=_mean(gap),
-            clusters_away=_mean(np.abs(gap)),
+            ami=mean([adjusted_mutual_info(*pair) for pair in pairs]),
+            ari=mean([adjusted_rand(*pair) for pair in pairs]),
+            clusters_less_true=mean(gap),
+            clusters_away=mean(np.abs(gap)),
         )
+    # Whether two snippets are of one unit, as the share of samples that say so.
+    predicted, true = [], []
+    for one, own in zip(drawn, truth, strict=True):
+        upper = np.triu_indices(len(own), 1)
+        predicted.append(together(one.labels)[upper])
+        true.append((own[:, None] == own)[upper])
+    error = calibration(np.concatenate(predicted), np.concatenate(true))
+    bench.record("problems: calibration", samples=_SAMPLES, calibration_error=error)
     bench.record("problems: cost", cpu_seconds_per_problem=round(seconds, 3))
 
 
@@ -115,9 +125,3 @@ def recordings(bench: harness.Benchmark, where: str) -> None:
             false_positives=len(compared.get_false_positive_units()),
             cpu_s=round(seconds, 1),
         )
-
-
-def _mean(values) -> list[float]:
-    values = np.asarray(values, float)
-    error = values.std(ddof=1) / len(values) ** 0.5
-    return [round(float(values.mean()), 4), round(float(error), 4)]
