@@ -14,12 +14,18 @@ def mean(values) -> list[float]:
     return [round(float(values.mean()), 5), round(error(values), 5)]
 
 
+def reliability(predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
+    """Per tenth of the predictions: their mean, that of the truth, and their share."""
+    bins = np.minimum((predicted * 10).astype(int), 9)
+    rows = [
+        (predicted[bins == k].mean(), true[bins == k].mean(), (bins == k).mean())
+        for k in range(10)
+        if (bins == k).any()
+    ]
+    return np.array(rows)
+
+
 def calibration(predicted: np.ndarray, true: np.ndarray) -> float:
     """Mean distance of the mean prediction to the mean truth over ten bins."""
-    bins = np.minimum((predicted * 10).astype(int), 9)
-    total = 0.0
-    for k in range(10):
-        if (bins == k).any():
-            gap = predicted[bins == k].mean() - true[bins == k].mean()
-            total += abs(gap) * (bins == k).mean()
-    return round(float(total), 5)
+    mine, truth, share = reliability(predicted, true).T
+    return round(float((np.abs(mine - truth) * share).sum()), 5)

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from benchmarks import harness
-from benchmarks.clustering_scores import calibration, mean
+from benchmarks.clustering_scores import calibration, mean, reliability
 from jaxbio.clustering import AttentiveClustering
 from jaxbio.clustering.estimator import together
 from jaxbio.clustering.metrics import adjusted_mutual_info, adjusted_rand
@@ -63,8 +63,13 @@ def problems(bench: harness.Benchmark, where: str) -> None:
         upper = np.triu_indices(len(own), 1)
         predicted.append(together(one.labels)[upper])
         true.append((own[:, None] == own)[upper])
-    error = calibration(np.concatenate(predicted), np.concatenate(true))
-    bench.record("problems: calibration", samples=_SAMPLES, calibration_error=error)
+    pairs = np.concatenate(predicted), np.concatenate(true)
+    bench.record(
+        "problems: calibration",
+        samples=_SAMPLES,
+        calibration_error=calibration(*pairs),
+        predicted_true_share=reliability(*pairs).round(4).tolist(),
+    )
     bench.record("problems: cost", cpu_seconds_per_problem=round(seconds, 3))
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from benchmarks import clustering, harness
+from benchmarks import clustering, clustering_scores, harness
 
 
 def test_shares_of_known_partitions():
@@ -15,8 +15,10 @@ def test_calibration_is_the_mean_gap_over_bins():
     predicted = np.array([0.05, 0.05, 0.95, 0.95, 1.0, 0.91])
     true = np.array([0.0, 0.0, 1.0, 1.0, 1.0, 1.0])
     expected = (2 * 0.05 + 4 * (1 - np.mean(predicted[2:]))) / 6
-    assert clustering._calibration(predicted, true) == pytest.approx(expected, abs=1e-5)
-    assert clustering._calibration(true, true) == 0
+    assert clustering_scores.calibration(predicted, true) == pytest.approx(
+        expected, abs=1e-5
+    )
+    assert clustering_scores.calibration(true, true) == 0
 
 
 def test_unknown_cases_are_refused(tmp_path):
@@ -24,5 +26,7 @@ def test_unknown_cases_are_refused(tmp_path):
     flags.add_argument("--only", default="exakt")
     flags.add_argument("--model")
     options = flags.parse_args(["--out", str(tmp_path), "--quick"])
-    with pytest.raises(ValueError, match="--only: want some of exact, points, speed"):
+    with pytest.raises(
+        ValueError, match="--only: want some of exact, points, variants"
+    ):
         clustering.main(harness.Benchmark("trial", options))
