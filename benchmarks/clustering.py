@@ -36,7 +36,7 @@ from benchmarks import clustering_tables as tables
 from benchmarks import harness
 from benchmarks.clustering_scores import calibration, error, mean
 from jaxbio.clustering import AttentiveClustering, evaluation, stored
-from jaxbio.clustering.estimator import together
+from jaxbio.clustering.consensus import together
 from jaxbio.clustering.exact import posterior
 from jaxbio.clustering.metrics import adjusted_mutual_info, adjusted_rand
 from jaxbio.clustering.partitions import all_partitions

@@ -10,7 +10,7 @@ import numpy as np
 from benchmarks import harness
 from benchmarks.clustering_scores import calibration, mean, reliability
 from jaxbio.clustering import AttentiveClustering
-from jaxbio.clustering.estimator import together
+from jaxbio.clustering.consensus import consensus, together
 from jaxbio.clustering.metrics import adjusted_mutual_info, adjusted_rand
 from jaxbio.clustering.spikes import interface, snippets, sort
 from jaxbio.clustering.spikes.learned import learned
@@ -43,6 +43,7 @@ def problems(bench: harness.Benchmark, where: str) -> None:
     answers = {
         "posterior sample": [one.labels[0] for one in drawn],
         f"best of {_SAMPLES}": [one.labels[one.log_prob.argmax()] for one in drawn],
+        f"consensus of {_SAMPLES}": [consensus(one.labels) for one in drawn],
         "HDBSCAN": [_hdbscan(x) for x in sets],
     }
     true_numbers = np.array([len(np.unique(row)) for row in truth])

@@ -13,6 +13,7 @@ import numpy as np
 from benchmarks import harness
 from benchmarks.clustering_scores import mean
 from jaxbio.clustering import AttentiveClustering, stored
+from jaxbio.clustering.consensus import consensus
 from jaxbio.clustering.metrics import adjusted_mutual_info
 from jaxbio.clustering.points import mixtures
 
@@ -62,6 +63,7 @@ def _ours(model: AttentiveClustering, sets: list) -> dict[str, list[np.ndarray]]
     return {
         "posterior sample": [one.labels[0] for one in drawn],
         f"best of {_SAMPLES}": [one.labels[one.log_prob.argmax()] for one in drawn],
+        f"consensus of {_SAMPLES}": [consensus(one.labels) for one in drawn],
     }
 
 

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from jaxbio.clustering.estimator import AttentiveClustering, together
+from jaxbio.clustering.consensus import together
+from jaxbio.clustering.estimator import AttentiveClustering
 from jaxbio.clustering.figures import plot_graph, plot_points
 from jaxbio.clustering.graphs.read import read
 from jaxbio.clustering.graphs.subgraphs import cluster_in_parts

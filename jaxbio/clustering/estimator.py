@@ -15,6 +15,7 @@ import numpy as np
 from absl import logging
 
 from jaxbio.clustering import programs, stored
+from jaxbio.clustering.consensus import consensus, together
 from jaxbio.clustering.partitions import canonical
 from jaxbio.clustering.stored import Stored
 
@@ -203,6 +204,17 @@ class AttentiveClustering:
         ]
         return found[0] if single else found
 
+    def consensus(
+        self, data: Any, samples: int = 32, *, key: int | jax.Array = 0
+    ) -> Any:
+        """Labels (n,) near all of some samples; a list for a list.
+
+        The least expected variation of information, see `jaxbio.clustering.consensus`.
+        Samples that differ in many places, as those of large or noisy sets do, have
+        each its own errors, and the most probable of them as well.
+        """
+        return self._from_samples(data, samples, key, consensus)
+
     def coclustering(
         self, data: Any, samples: int = 1000, *, key: int | jax.Array = 0
     ) -> Any:
@@ -312,15 +324,6 @@ class AttentiveClustering:
             )
             answers.append(np.asarray(found, float)[0, : len(labels)])
         return answers
-
-
-def together(labels: np.ndarray) -> np.ndarray:
-    """Share of rows (S, n) in which two points have the same label, (n, n)."""
-    total = np.zeros((labels.shape[1],) * 2)
-    for label in range(labels.max() + 1):
-        member = (labels == label).astype(np.float32)
-        total += member.T @ member
-    return total / len(labels)
 
 
 def _bucket(size):

@@ -14,7 +14,8 @@ def learned(name: str | os.PathLike[str], samples: int = 16) -> Cluster:
 
     Args:
         name: Directory of a run, or name of a shipped model.
-        samples: Partitions that the most probable is taken of.
+        samples: Partitions of which a consensus is taken: a channel has hundreds of
+            snippets, and every sample some of them wrong.
 
     Raises:
         FileNotFoundError: There is no such model.
@@ -25,6 +26,6 @@ def learned(name: str | os.PathLike[str], samples: int = 16) -> Cluster:
         raise ValueError(f"model {str(name)!r} is of {model.kind}, not of spikes")
 
     def cluster(snippets: np.ndarray, key: jax.Array) -> np.ndarray:
-        return model.fit_predict(snippets, samples=samples, key=key)
+        return model.consensus(snippets, samples=samples, key=key)
 
     return cluster

@@ -1,0 +1,71 @@
+"""One partition for many: against enumeration, and where samples disagree."""
+
+import numpy as np
+import pytest
+
+from jaxbio.clustering.consensus import consensus, expected_loss, together
+from jaxbio.clustering.partitions import all_partitions
+
+
+def samples(seed, count=40, size=5):
+    """Samples around a partition: each point moves with a probability of .2."""
+    random = np.random.default_rng(seed)
+    truth = random.integers(0, 3, size)
+    moved = random.random((count, size)) < 0.2
+    return np.where(moved, random.integers(0, 3, (count, size)), truth)
+
+
+def variation_of_information(one, other):
+    def entropy(labels):
+        _, counts = np.unique(labels, axis=1, return_counts=True)
+        share = counts / counts.sum()
+        return -(share * np.log2(share)).sum()
+
+    both = entropy(np.stack([one, other]))
+    return 2 * both - entropy(one[None]) - entropy(other[None])
+
+
+def test_together():
+    found = together(np.array([[0, 0, 1], [0, 1, 1], [0, 1, 2], [0, 0, 0]]))
+    np.testing.assert_allclose(
+        found, [[1, 0.5, 0.25], [0.5, 1, 0.5], [0.25, 0.5, 1]], atol=1e-7
+    )
+
+
+def test_the_loss_of_one_partition_is_the_variation_of_information():
+    """Of one sample the bound is exact, up to what does not depend on the labels."""
+    random = np.random.default_rng(0)
+    truth = random.integers(0, 4, 30)
+    one, other = random.integers(0, 5, (2, 30))
+    shared = together(truth[None])
+    gap = expected_loss(one, shared) - expected_loss(other, shared)
+    exact = variation_of_information(truth, one)
+    exact -= variation_of_information(truth, other)
+    assert gap == pytest.approx(exact, abs=1e-6)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_nearly_the_best_of_all_partitions(seed):
+    rows = samples(seed)
+    shared = together(rows)
+    losses = [expected_loss(row, shared) for row in all_partitions(5)]
+    found = consensus(rows)
+    assert expected_loss(found, shared) <= min(losses) + 0.02
+
+
+def test_strays_make_no_clusters():
+    """Every sample puts another few points by themselves; the consensus none."""
+    truth = np.repeat([0, 1, 2], 30)
+    random = np.random.default_rng(1)
+    rows = np.tile(truth, (20, 1))
+    for row in rows:
+        row[random.choice(90, 6, replace=False)] = 3 + np.arange(6)
+    found = consensus(rows)
+    np.testing.assert_array_equal(found, truth)
+    assert found.dtype == np.int32
+
+
+def test_samples_that_agree_and_single_points():
+    rows = np.tile([0, 1, 0, 2], (8, 1))
+    np.testing.assert_array_equal(consensus(rows), rows[0])
+    np.testing.assert_array_equal(consensus(np.zeros((8, 1), int)), [0])
