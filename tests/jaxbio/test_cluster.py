@@ -4,20 +4,20 @@ import numpy as np
 import pytest
 
 from jaxbio import cluster
-from tests.jaxbio.clustering.runs import train, train_graphs
+from tests.jaxbio.clustering.runs import leave, tiny, tiny_graphs
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
     path = tmp_path_factory.mktemp("runs") / "points"
-    train(path, steps=2)
+    leave(path, tiny())
     return path
 
 
 @pytest.fixture(scope="module")
 def graph_model(tmp_path_factory):
     path = tmp_path_factory.mktemp("runs") / "graphs"
-    train_graphs(path)
+    leave(path, tiny_graphs())
     return path
 
 

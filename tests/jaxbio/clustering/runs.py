@@ -1,9 +1,14 @@
-"""A tiny trained run, for tests of what is done with one."""
+"""Tiny runs, for tests of what is done with one."""
 
 from pathlib import Path
 
-from jaxbio.clustering import task
+import jax
+
+from jaxbio.clustering import stored, task
+from jaxbio.clustering.processes import process_of
+from jaxrec.core.checkpoint import Checkpoints
 from jaxrec.core.config_file import load_config
+from jaxrec.core.run_directory import as_workdir, claim
 
 CONFIGS = Path(__file__).parents[3] / "configs"
 
@@ -40,9 +45,19 @@ def tiny_graphs():
     return config
 
 
-def train_graphs(workdir):
-    return task.run(tiny_graphs(), str(workdir))
-
-
 def train(workdir, *arguments, **options):
     return task.run(tiny(*arguments, **options), str(workdir))
+
+
+def leave(workdir, config):
+    """What a run leaves of a model, which was not trained: that is long to compile."""
+    path = as_workdir(str(workdir))
+    config = config.to_dict()
+    claim(path, config, task.MAY_DIFFER)
+    model = stored.model_of(config)
+    params = jax.jit(process_of(model).init, static_argnums=1)(
+        jax.random.key(42), model
+    )
+    checkpoints = Checkpoints(path)
+    checkpoints.save_best(1, params, {})
+    checkpoints.close()

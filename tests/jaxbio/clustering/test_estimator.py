@@ -7,13 +7,13 @@ import pytest
 
 from jaxbio.clustering import AttentiveClustering, estimator, stored
 from jaxbio.clustering.partitions import all_partitions
-from tests.jaxbio.clustering.runs import train
+from tests.jaxbio.clustering.runs import leave, tiny
 
 
 @pytest.fixture(scope="module")
 def workdir(tmp_path_factory):
     path = tmp_path_factory.mktemp("runs") / "run"
-    train(path, steps=2)
+    leave(path, tiny())
     return path
 
 

@@ -10,7 +10,7 @@ from jaxbio.clustering import task
 from jaxrec.core import parallel
 from jaxrec.core.config_file import load_config
 from jaxrec.core.optim import make_optimiser
-from tests.jaxbio.clustering.runs import CONFIGS, tiny, train
+from tests.jaxbio.clustering.runs import CONFIGS, tiny, tiny_graphs, train
 
 
 def test_a_run_trains_tests_and_resumes(tmp_path):
@@ -50,6 +50,12 @@ def test_the_published_configuration(tmp_path):
     assert np.isfinite(list(results.values())).all()
 
 
+@pytest.mark.slow
+def test_graphs_train(tmp_path):
+    results = task.run(tiny_graphs(), str(tmp_path / "run"))
+    assert np.isfinite(list(results.values())).all()
+
+
 @pytest.mark.parametrize(
     "argument",
     [
@@ -60,6 +66,7 @@ def test_the_published_configuration(tmp_path):
         "acp_points.py:crp2d-tau10",
         "acp_graphs.py:sbm",
         "acp_graphs.py:symmetric",
+        "acp_graphs.py:networks",
         "acp_spikes.py:features",
         "acp_spikes.py:network",
     ],
