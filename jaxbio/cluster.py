@@ -8,7 +8,9 @@ are chosen by --columns, by name or number from 0, else all must be numbers. A g
 GML, GraphML, or a file with an edge per line. Written are
 
     answer/labels.csv     of each point or node the cluster in the most probable of the
-                          sampled partitions, and how probably it goes with the others
+                          sampled partitions, or with --consensus in the one that is
+                          nearest to all of them, and how probably it goes with the
+                          others in it
     answer/samples.npz    labels (S, n), log_prob (S,), coclustering (n, n), clusters
     answer/answer.png     samples side by side, co-clustering, number of clusters
 
@@ -29,6 +31,9 @@ def _declare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", required=True, help="directory to write")
     parser.add_argument("--columns", default="", help="of a table, such as x,y or 0,1")
     parser.add_argument("--samples", type=int, default=1000)
+    parser.add_argument(
+        "--consensus", action="store_true", help="labels near all samples"
+    )
     parser.add_argument("--seed", type=int, default=0)
 
 
@@ -40,7 +45,8 @@ def _run(options: argparse.Namespace) -> None:
     keep_compiled_programs()
     model = AttentiveClustering.load(options.model)
     columns = [name for name in options.columns.split(",") if name]
-    how = {"samples": options.samples, "seed": options.seed}
+    names = ("samples", "seed", "consensus")
+    how = {name: getattr(options, name) for name in names}
     out = Path(options.out)
     if model.kind == "graphs":
         if columns:

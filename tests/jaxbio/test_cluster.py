@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from jaxbio import cluster
+from jaxbio.clustering.consensus import consensus
 from tests.jaxbio.clustering.runs import leave, tiny, tiny_graphs
 
 
@@ -38,6 +39,13 @@ def test_points_of_a_file(model, tmp_path, capsys):
         assert saved["clusters"].sum() == pytest.approx(1)
     assert [int(row.split(",")[1]) for row in rows[1:]] == best.tolist()
     assert all(0 < float(row.split(",")[2]) <= 1 for row in rows[1:])
+    more = [*arguments, "--consensus", f"--model={model}", f"--out={out}"]
+    assert cluster.main(more) == 0
+    assert "the consensus has" in capsys.readouterr().out
+    rows = (out / "labels.csv").read_text().splitlines()
+    with np.load(out / "samples.npz") as saved:
+        wanted = consensus(saved["labels"])
+    assert [int(row.split(",")[1]) for row in rows[1:]] == wanted.tolist()
     assert (out / "answer.png").read_bytes()[:4] == b"\x89PNG"
 
 
