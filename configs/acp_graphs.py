@@ -69,4 +69,6 @@ def get_config(argument: str = "sbm") -> ConfigDict:
     config = ConfigDict(common.clustering(encoder, _GENERATORS[argument]))
     config.batch.sets = 16
     config.train.steps, config.train.eval_every = 3000, 500
+    if argument == "networks":
+        config.train.steps, config.train.eval_every = 8000, 1000
     return config.lock()
