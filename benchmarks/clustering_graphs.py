@@ -175,7 +175,7 @@ def _ours(model: AttentiveClustering, graph: Graph, seed: int) -> dict[str, np.n
         return {"ours, best": best, "ours, consensus": consensus(drawn.labels)}
 
     def cluster(part):
-        return model.consensus(part, samples=8, key=seed)
+        return model.fit_predict(part, samples=8, key=seed)
 
     return {"ours, in parts": cluster_in_parts(graph, cluster, size, seed=seed)}
 

@@ -7,10 +7,9 @@ A table is CSV or TSV with a row per point, with or without a header, or .npy; c
 are chosen by --columns, by name or number from 0, else all must be numbers. A graph is
 GML, GraphML, or a file with an edge per line. Written are
 
-    answer/labels.csv     of each point or node the cluster in the most probable of the
-                          sampled partitions, or with --consensus in the one that is
-                          nearest to all of them, and how probably it goes with the
-                          others in it
+    answer/labels.csv     of each point or node the cluster in the partition that is
+                          nearest to all samples, or with --probable in the most
+                          probable of them, and how probably it goes with the others
     answer/samples.npz    labels (S, n), log_prob (S,), coclustering (n, n), clusters
     answer/answer.png     samples side by side, co-clustering, number of clusters
 
@@ -32,7 +31,7 @@ def _declare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--columns", default="", help="of a table, such as x,y or 0,1")
     parser.add_argument("--samples", type=int, default=1000)
     parser.add_argument(
-        "--consensus", action="store_true", help="labels near all samples"
+        "--probable", action="store_true", help="labels of the most probable sample"
     )
     parser.add_argument("--seed", type=int, default=0)
 
@@ -45,7 +44,7 @@ def _run(options: argparse.Namespace) -> None:
     keep_compiled_programs()
     model = AttentiveClustering.load(options.model)
     columns = [name for name in options.columns.split(",") if name]
-    names = ("samples", "seed", "consensus")
+    names = ("samples", "seed", "probable")
     how = {name: getattr(options, name) for name in names}
     out = Path(options.out)
     if model.kind == "graphs":

@@ -6,8 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxbio.clustering.consensus import consensus as nearest
-from jaxbio.clustering.consensus import together
+from jaxbio.clustering.consensus import consensus, together
 from jaxbio.clustering.estimator import AttentiveClustering
 from jaxbio.clustering.figures import plot_graph, plot_points
 from jaxbio.clustering.graphs.read import read
@@ -31,7 +30,7 @@ def answer_points(
       path: see `jaxbio.clustering.points.read.read_points`.
       columns: see there.
       out: directory to write, made if need be.
-      **how: samples, seed, and whether labels are a consensus.
+      **how: samples, seed, and whether labels are of the most probable.
     """
     points = read_points(path, columns)
 
@@ -48,15 +47,15 @@ def answer_graph(model: AttentiveClustering, path: str, out: Path, **how: Any) -
       model: of graphs.
       path: see `jaxbio.clustering.graphs.read.read`.
       out: directory to write, made if need be.
-      **how: samples, seed, and whether labels are a consensus.
+      **how: samples, seed, and whether labels are of the most probable.
     """
     graph = read(path)
     size = model.trained_on
     if len(graph) > _PARTS_ABOVE * size:
-        answer = model.consensus if how["consensus"] else model.fit_predict
+        mode = "topk" if how["probable"] else "consensus"
 
         def cluster(part):
-            return answer(part, samples=min(how["samples"], 32))
+            return model.fit_predict(part, samples=min(how["samples"], 32), mode=mode)
 
         labels = cluster_in_parts(graph, cluster, size, seed=how["seed"])
         out.mkdir(parents=True, exist_ok=True)
@@ -82,16 +81,16 @@ def _answer(
     *,
     samples: int,
     seed: int,
-    consensus: bool,
+    probable: bool,
 ) -> str:
     drawn = model.sample(data, samples, key=seed)
     order = np.argsort(-drawn.log_prob, kind="stable")
     _, first = np.unique(drawn.labels[order], axis=0, return_index=True)
     best = order[np.sort(first)]
-    labels, shared = drawn.labels[best[0]], together(drawn.labels)
-    kind = "most probable"
-    if consensus:
-        labels, kind = nearest(drawn.labels), "consensus"
+    labels, kind = consensus(drawn.labels), "consensus"
+    if probable:
+        labels, kind = drawn.labels[best[0]], "most probable"
+    shared = together(drawn.labels)
     counts = np.bincount(drawn.labels.max(1) + 1) / len(drawn.labels)
     same = labels[:, None] == labels
     out.mkdir(parents=True, exist_ok=True)

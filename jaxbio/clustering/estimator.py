@@ -20,6 +20,7 @@ from jaxbio.clustering.partitions import canonical
 from jaxbio.clustering.stored import Stored
 
 MODES = ("posterior", "mode", "topk")
+ESTIMATES = ("consensus", "topk", "mode")
 LARGEST = 4096  # points of a set
 _SMALLEST = 8
 _DRAWS = 16  # of a Gaussian latent, for the probability of a step
@@ -89,20 +90,28 @@ class AttentiveClustering:
         data: Any,
         *,
         samples: int = 32,
-        mode: str = "topk",
+        mode: str = "consensus",
         key: int | jax.Array = 0,
     ) -> Any:
-        """Labels (n,) of the most probable of some partitions; a list for a list.
+        """Labels (n,); a list for a list.
 
         Args:
           data: a data set, or a list of them.
-          samples: how many are drawn. Of one nothing is asked but its labels, which is
-            the fastest answer there is.
-          mode: "topk" or "mode", see `sample`.
+          samples: how many partitions are drawn. Of one nothing is asked but its
+            labels, which is the fastest answer there is.
+          mode: "consensus": the partition nearest to samples of the posterior (see
+            `jaxbio.clustering.consensus`). Each sample of a large or noisy set has its
+            own errors, and the most probable of them as well. "topk", "mode": the most
+            probable of what `sample` draws.
           key: a seed or a key.
+
+        Raises:
+          ValueError: unknown mode, no sample, or data that the model cannot take.
         """
-        if mode == "posterior":
-            raise ValueError("mode: want topk or mode, got 'posterior'")
+        if mode not in ESTIMATES:
+            raise ValueError(f"mode: want one of {', '.join(ESTIMATES)}, got {mode!r}")
+        if mode == "consensus":
+            return self._from_samples(data, samples, key, consensus)
         if samples == 1:
             sets, single = self._sets(data)
             rows = self._draw(sets, 1, mode, key)
@@ -203,17 +212,6 @@ class AttentiveClustering:
             for values, one in zip(found, given, strict=True)
         ]
         return found[0] if single else found
-
-    def consensus(
-        self, data: Any, samples: int = 32, *, key: int | jax.Array = 0
-    ) -> Any:
-        """Labels (n,) near all of some samples; a list for a list.
-
-        The least expected variation of information, see `jaxbio.clustering.consensus`.
-        Samples that differ in many places, as those of large or noisy sets do, have
-        each its own errors, and the most probable of them as well.
-        """
-        return self._from_samples(data, samples, key, consensus)
 
     def coclustering(
         self, data: Any, samples: int = 1000, *, key: int | jax.Array = 0

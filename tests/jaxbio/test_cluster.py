@@ -28,7 +28,8 @@ def test_points_of_a_file(model, tmp_path, capsys):
     (tmp_path / "points.csv").write_text("\n".join(lines))
     arguments = [str(tmp_path / "points.csv"), "--columns=x,y", "--samples=20"]
     out = tmp_path / "answer"
-    assert cluster.main([*arguments, f"--model={model}", f"--out={out}"]) == 0
+    arguments += [f"--model={model}", f"--out={out}"]
+    assert cluster.main([*arguments, "--probable"]) == 0
     assert "7 points, 20 samples" in capsys.readouterr().out
     rows = (out / "labels.csv").read_text().splitlines()
     assert rows[0] == "point,cluster,certainty" and len(rows) == 8
@@ -39,8 +40,7 @@ def test_points_of_a_file(model, tmp_path, capsys):
         assert saved["clusters"].sum() == pytest.approx(1)
     assert [int(row.split(",")[1]) for row in rows[1:]] == best.tolist()
     assert all(0 < float(row.split(",")[2]) <= 1 for row in rows[1:])
-    more = [*arguments, "--consensus", f"--model={model}", f"--out={out}"]
-    assert cluster.main(more) == 0
+    assert cluster.main(arguments) == 0
     assert "the consensus has" in capsys.readouterr().out
     rows = (out / "labels.csv").read_text().splitlines()
     with np.load(out / "samples.npz") as saved:

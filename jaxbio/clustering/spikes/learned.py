@@ -9,13 +9,12 @@ from jaxbio.clustering.estimator import AttentiveClustering
 from jaxbio.clustering.spikes.candidates import Cluster
 
 
-def learned(name: str | os.PathLike[str], samples: int = 16) -> Cluster:
+def learned(name: str | os.PathLike[str] = "spikes", samples: int = 16) -> Cluster:
     """What `sort` takes: from prepared snippets and a key to labels.
 
     Args:
-        name: Directory of a run, or name of a shipped model.
-        samples: Partitions of which a consensus is taken: a channel has hundreds of
-            snippets, and every sample some of them wrong.
+        name: Of a shipped model, or the directory of a run.
+        samples: Partitions of which a consensus is taken.
 
     Raises:
         FileNotFoundError: There is no such model.
@@ -26,6 +25,6 @@ def learned(name: str | os.PathLike[str], samples: int = 16) -> Cluster:
         raise ValueError(f"model {str(name)!r} is of {model.kind}, not of spikes")
 
     def cluster(snippets: np.ndarray, key: jax.Array) -> np.ndarray:
-        return model.consensus(snippets, samples=samples, key=key)
+        return model.fit_predict(snippets, samples=samples, key=key)
 
     return cluster

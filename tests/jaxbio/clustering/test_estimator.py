@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from jaxbio.clustering import AttentiveClustering, estimator, stored
+from jaxbio.clustering.consensus import consensus
 from jaxbio.clustering.partitions import all_partitions
 from tests.jaxbio.clustering.runs import leave, tiny
 
@@ -47,7 +48,7 @@ def test_the_most_probable_come_first_and_once(model, points, mode):
     assert len(np.unique(drawn.labels, axis=0)) == len(drawn.labels) <= 30
     if mode == "topk":
         np.testing.assert_array_equal(
-            model.fit_predict(points, samples=30), drawn.labels[0]
+            model.fit_predict(points, samples=30, mode="topk"), drawn.labels[0]
         )
 
 
@@ -63,6 +64,8 @@ def test_many_sets_at_once_are_answered_as_one_by_one(model, points):
     assert labels[2].tolist() == [0]
     found = model.log_prob(sets, labels, orders=2)
     assert len(found) == 4 and found[2] == 0
+    for row, drawn in zip(labels, together, strict=True):
+        np.testing.assert_array_equal(row, consensus(drawn.labels))
 
 
 def test_probabilities_of_all_partitions_are_total(model, points):
@@ -102,6 +105,10 @@ def test_equal_points_are_answered(model):
     [
         (lambda m, x: m.sample(x, 0), "samples: want an integer of 1 or more, got 0"),
         (lambda m, x: m.sample(x, mode="best"), "mode: want one of posterior, mode,"),
+        (
+            lambda m, x: m.fit_predict(x, mode="posterior"),
+            "mode: want one of consensus, topk, mode, got 'posterior'",
+        ),
         (lambda m, x: m.sample([]), "got an empty list"),
         (lambda m, x: m.log_prob(x, [0, 1]), "want shape \\(9,\\) or \\(S, 9\\)"),
         (lambda m, x: m.log_prob(x, x[:, 0]), "labels: want integers, got float64"),
