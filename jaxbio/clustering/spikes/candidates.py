@@ -24,16 +24,20 @@ class Config:
         smallest: Peaks; smaller clusters, and channels with fewer, are dropped.
         order: Of a channel's neighbours, as the clusterer was trained.
         radius: Micrometres within which they lie.
+        rate: Samples per second that the clusterer was trained at; snippets of a
+            recording of another rate are interpolated.
     """
 
     block: int = 1000
     smallest: int = 20
     order: Order = "distance"
     radius: float = 100.0
+    rate: float = snippets.RATE
 
 
 def discover(
     traces: np.ndarray,
+    rate: float,
     peaks: Peaks,
     positions: np.ndarray,
     fitted: Preprocessing,
@@ -45,6 +49,7 @@ def discover(
 
     Args:
         traces: (time, channels), noise sd; may be a memory map.
+        rate: Samples per second.
         peaks: Of these traces.
         positions: (channels, 2), micrometres.
         fitted: The noise.
@@ -60,7 +65,10 @@ def discover(
         ValueError: The clusterer returned something else than labels.
     """
     near = neighbours(positions, snippets.CHANNELS, config.order, config.radius)
-    temporal = snippets.temporal_whitening(fitted.autocovariance)
+    before, resample = snippets.resampling(rate, config.rate)
+    temporal = snippets.temporal_whitening(
+        snippets.resampled_autocovariance(fitted.autocovariance, rate, config.rate)
+    )
     found = []
     for channel in range(len(positions)):
         key_block, key_cluster = jax.random.split(jax.random.fold_in(key, channel))
@@ -72,7 +80,8 @@ def discover(
             here = here[np.sort(np.asarray(chosen))]
         times = peaks.samples[here]
         group = np.broadcast_to(near[channel], (len(times), snippets.CHANNELS))
-        cut = windows(traces, times, group, snippets.BEFORE, snippets.LENGTH)
+        cut = windows(traces, times, group, before, resample.shape[1])
+        cut = np.einsum("st,ntc->nsc", resample, cut)
         spatial = snippets.spatial_whitening(fitted.covariance, near[channel])
         prepared = snippets.prepare(cut, temporal, spatial)
         labels = _checked(cluster(prepared, key_cluster), len(times))

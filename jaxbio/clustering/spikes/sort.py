@@ -83,8 +83,8 @@ def sort(
     Args:
         recording: Traces that can be read piece by piece.
         cluster: From (n, 32, 7) float32 whitened snippets (see `snippets.prepare`) and
-            a PRNG key to (n,) int labels, negative for none. Snippets are cut in
-            samples, so one that was trained wants the rate it was trained at.
+            a PRNG key to (n,) int labels, negative for none. Snippets are of
+            `config.clusters.rate`, whatever the rate of the recording.
         key: PRNG key.
         config: See `Config`.
 
@@ -162,7 +162,14 @@ def _new_templates(work: _Work, traces: np.ndarray, cluster, key) -> np.ndarray:
     config = work.config
     peaks = detect.detect(traces, work.rate, work.positions, config.peaks)
     trains = candidates.discover(
-        traces, peaks, work.positions, work.fitted, cluster, key, config.clusters
+        traces,
+        work.rate,
+        peaks,
+        work.positions,
+        work.fitted,
+        cluster,
+        key,
+        config.clusters,
     )
     found = templates.mean_waveforms(
         traces, trains, work.before, work.length, robust=True

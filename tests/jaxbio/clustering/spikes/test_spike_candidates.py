@@ -20,7 +20,14 @@ def discover(prepared, cluster, **config):
     made, fitted, traces, peaks, *_ = prepared
     config = candidates.Config(**{"smallest": 10} | config)
     return candidates.discover(
-        traces, peaks, made.positions, fitted, cluster, jax.random.key(0), config
+        traces,
+        made.rate,
+        peaks,
+        made.positions,
+        fitted,
+        cluster,
+        jax.random.key(0),
+        config,
     )
 
 

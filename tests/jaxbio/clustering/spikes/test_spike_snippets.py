@@ -2,7 +2,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxbio.clustering.spikes import snippets
+from jaxbio.clustering.spikes import noise, snippets
 
 
 def test_whitened_noise_is_white():
@@ -77,3 +77,36 @@ def test_preparing_is_the_same_in_jax():
 def test_too_many_features(count):
     with pytest.raises(ValueError, match=f"1 to 35 features, not {count}"):
         snippets.features(prepared(), np.ones(60, bool), count)
+
+
+@pytest.mark.parametrize("rate", [15000.0, 24414.0625, 40000.0])
+def test_snippets_of_other_rates_are_as_if_of_the_same(rate):
+    """Of traces without frequencies above 6,000 Hz, as they are band-passed to."""
+    random = np.random.default_rng(0)
+    hertz, phase = random.uniform(300, 6000, (2, 20))
+
+    def traces(seconds):
+        return np.sin(2 * np.pi * hertz * seconds[:, None] + phase).sum(1)
+
+    before, matrix = snippets.resampling(rate)
+    found = matrix @ traces((np.arange(matrix.shape[1]) - before) / rate)
+    wanted = traces((np.arange(32) - snippets.BEFORE) / snippets.RATE)
+    np.testing.assert_allclose(found, wanted, atol=0.02 * np.abs(wanted).max())
+
+
+def test_snippets_of_the_same_rate_are_not_touched():
+    before, matrix = snippets.resampling(30000.0)
+    assert before == snippets.BEFORE
+    np.testing.assert_array_equal(matrix, np.eye(32))
+
+
+# At 15 kHz the filter falls more steeply above 6,000 Hz, so it is not the same noise.
+@pytest.mark.parametrize(("rate", "gap"), [(15000.0, 0.1), (24000.0, 0.04)])
+def test_the_noise_of_other_rates_is_as_if_of_the_same(rate, gap):
+    found = snippets.resampled_autocovariance(
+        noise.autocovariance(32, (300, 6000), rate), rate
+    )
+    wanted = noise.autocovariance(32, (300, 6000), 30000)
+    np.testing.assert_allclose(found, wanted, atol=gap)
+    same = snippets.resampled_autocovariance(wanted, 30000.0)
+    np.testing.assert_array_equal(same, wanted)
