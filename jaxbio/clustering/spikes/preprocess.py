@@ -12,6 +12,7 @@ from jaxbio.clustering.spikes.recording import Piece, Traces, pieces
 
 # Of the noise's greatest power: where it has less, it was filtered out.
 POWER_FLOOR = 0.1
+_REFERENCE = 8  # channels, of which a spike does not reach half
 LAGS = 32  # samples of the noise's autocovariance
 _MAD_TO_SD = 1 / 0.6745  # of a normal distribution
 
@@ -24,7 +25,8 @@ class Config:
         low, high: Pass band, Hz.
         order: Of the Butterworth filter, which runs forwards and backwards.
         reference: Whether the median over the channels is taken away from each of
-            them; never done with fewer than three.
+            them; never done with fewer than eight, as on the sites of a tetrode, of
+            which a spike reaches so many that the median has a part of it.
         piece: Seconds at a time.
         margin: Seconds read on both sides of a piece.
         fitted: Pieces, evenly spaced, from which the noise is estimated.
@@ -237,7 +239,7 @@ def _filtered(
     found = np.ascontiguousarray(traces.T)
     found = signal.sosfiltfilt(sections, found, padlen=shortest)
     found = found[:, piece.start - piece.low : len(traces) - (piece.high - piece.stop)]
-    if config.reference and len(found) > 2:
+    if config.reference and len(found) >= _REFERENCE:
         found = found - np.median(found, axis=0)
     return np.ascontiguousarray(found.T, np.float32)
 

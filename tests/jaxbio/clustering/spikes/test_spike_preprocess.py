@@ -97,11 +97,21 @@ def test_inverse_root_has_a_floor():
     np.testing.assert_allclose(root, np.diag([0.5, 1.0]), atol=1e-6)
 
 
-def test_one_channel_is_not_its_own_reference():
+def test_one_channel_is_enough():
     recording = Recording(noise(channels=1), RATE, np.zeros((1, 2)))
     fitted = preprocess.fit(recording, CONFIG)
     assert scaled(recording, fitted).std() == pytest.approx(1, abs=0.05)
     assert fitted.whitening.shape == (1, 1)
+
+
+@pytest.mark.parametrize(("channels", "referenced"), [(4, False), (8, True)])
+def test_what_all_sites_of_a_tetrode_see_is_not_taken_away(channels, referenced):
+    """Every channel has the same signal: the median is all of it."""
+    traces = np.repeat(noise(channels=1), channels, axis=1)
+    traces += 0.01 * np.random.default_rng(1).standard_normal(traces.shape)
+    fitted = preprocess.fit(recorded(traces), CONFIG)
+    alike = np.corrcoef(scaled(recorded(traces), fitted).T)
+    assert (alike[0, 1] < 0.5) == referenced
 
 
 def test_nan_is_named():
