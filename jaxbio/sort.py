@@ -1,9 +1,8 @@
 """Sorts the spikes of a recording of many electrodes: who fired when.
 
-    python -m jaxbio.sort recording.npy --rate=30000 --positions=probe.csv \\
-        --model=runs/spikes --out=sorted
+    python -m jaxbio.sort recording.npy --rate=30000 --positions=probe.csv --out=sorted
     python -m jaxbio.sort recording.dat --dtype=int16 --rate=30000 \\
-        --positions=probe.csv --model=runs/spikes --out=sorted
+        --positions=probe.csv --out=sorted
 
 The traces are (samples, channels), in a .npy file, or raw samples in which channels
 follow each other; they are read piece by piece. Positions are the electrodes', a row
@@ -30,7 +29,7 @@ def _declare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--positions", required=True, help="CSV file of two columns")
     parser.add_argument("--out", required=True, help="directory to write")
     parser.add_argument("--dtype", default="", help="of raw samples, such as int16")
-    parser.add_argument("--model", required=True, help="name, or directory of a run")
+    parser.add_argument("--model", default="spikes", help="name, or directory of a run")
     parser.add_argument("--seed", type=int, default=0)
 
 

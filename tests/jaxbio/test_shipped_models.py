@@ -44,4 +44,5 @@ def test_shipped_models_are_of_their_configuration_and_answer(name):
 
 
 def test_there_are_models():
-    assert {"crp2d-tau2", "crp2d-tau4", "crp2d-tau10", "points-2d"} <= set(names())
+    proofs = {"crp2d-tau2", "crp2d-tau4", "crp2d-tau10"}
+    assert proofs | {"points-2d", "points-nd", "sbm", "spikes"} <= set(names())

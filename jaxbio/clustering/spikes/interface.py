@@ -100,16 +100,6 @@ def clusterer(name: str) -> Cluster:
     return found
 
 
-def _chosen(model: str, function: str) -> Cluster:
-    """The clusterer of two parameters of which one is given."""
-    if bool(model) == bool(function):
-        raise ValueError(
-            "want either model, a trained process, or clusterer, module:function; got "
-            f"model={model!r} and clusterer={function!r}"
-        )
-    return learned(model) if model else clusterer(function)
-
-
 def register() -> type:
     """Adds the sorter to those that SpikeInterface knows; returns its class.
 
@@ -133,9 +123,9 @@ def _sorter_class() -> type:
 
         sorter_name = NAME
         handle_multi_segment = False
-        _default_params = {"model": "", "clusterer": "", "seed": 0, "config": {}}
+        _default_params = {"model": "spikes", "clusterer": "", "seed": 0, "config": {}}
         _params_description = {
-            "model": "Directory of a run, or name of a shipped model",
+            "model": "Name of a shipped model, or directory of a run",
             "clusterer": "In its place, module:function, from whitened snippets and a "
             "key to labels",
             "seed": "Seed of the random numbers",
@@ -156,7 +146,9 @@ def _sorter_class() -> type:
             )
             found = sort.sort(
                 from_spikeinterface(recording),
-                _chosen(params["model"], params["clusterer"]),
+                clusterer(params["clusterer"])
+                if params["clusterer"]
+                else learned(params["model"]),
                 jax.random.key(params["seed"]),
                 dataclass_from(sort.Config, params["config"], "config"),
             )
