@@ -170,7 +170,7 @@ def _ours(model: AttentiveClustering, graph: Graph, seed: int) -> dict[str, np.n
     """The most probable of some samples, and their consensus."""
     size = model.trained_on
     if len(graph) <= 2 * size:
-        drawn = model.sample(graph, _SAMPLES, key=seed)
+        drawn = model.sample(graph, _SAMPLES, key=seed, orders=1)
         best = drawn.labels[drawn.log_prob.argmax()]
         return {"ours, best": best, "ours, consensus": consensus(drawn.labels)}
 
