@@ -30,7 +30,11 @@ def crp(
       max_size: length of the result.
       alpha: concentration, above 0.
       max_clusters: largest number of clusters.
+
+    Raises:
+      ValueError: a partition with so few clusters is too rare to be drawn.
     """
+    _check_few("alpha", alpha, alpha * math.log1p(max_size / alpha), max_clusters)
     index = jnp.arange(max_size)
 
     def draw(key):
@@ -62,7 +66,11 @@ def mfm(
       max_size: length of the result.
       rate: expected number of components less one.
       max_clusters: largest number of components.
+
+    Raises:
+      ValueError: so few components are too rare to be drawn.
     """
+    _check_few("rate", rate, 1 + rate, max_clusters)
 
     def draw(key):
         count, weights, labels = jax.random.split(key, 3)
@@ -73,6 +81,15 @@ def mfm(
         return drawn.astype(jnp.int32), count
 
     return _until_few(key, draw, jnp.arange(max_size) < size, max_clusters)
+
+
+def _check_few(name, value, expected, most):
+    """Raises ValueError if one would draw again and again for ever."""
+    if expected > 2 * most:
+        raise ValueError(
+            f"{name}={value}: about {expected:.0f} clusters, so that max_clusters="
+            f"{most} would hardly ever do"
+        )
 
 
 def _until_few(key, draw, valid, most):

@@ -123,3 +123,15 @@ def test_the_exact_entropy_is_the_mean_of_the_true_partitions_score():
 def test_too_many_points_to_enumerate_are_refused():
     with pytest.raises(ValueError, match="want 1 to 10 rows, got shape \\(11, 2\\)"):
         posterior(np.zeros((11, 2)), 0.7, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("prior", "parameter", "message"),
+    [
+        (crp, 20.0, "alpha=20.0: about 60 clusters, .* max_clusters=6"),
+        (mfm, 30.0, "rate=30.0: about 31 clusters, .* max_clusters=6"),
+    ],
+)
+def test_priors_that_would_never_end_are_refused(prior, parameter, message):
+    with pytest.raises(ValueError, match=message):
+        prior(jax.random.key(0), 100, 380, parameter, 6)
