@@ -4,6 +4,7 @@ Adjusted mutual information with the truth, mean and standard error over sets. P
 columns of variance 1. Only k-means is told the number of clusters.
 """
 
+import dataclasses
 import warnings
 from collections.abc import Mapping
 
@@ -51,7 +52,7 @@ def tables(bench: harness.Benchmark, where: str) -> None:
             columns=x.shape[1],
             classes=len(np.unique(classes)),
             ami={
-                kind: round(adjusted_mutual_info(classes, labels), 3)
+                kind: round(float(adjusted_mutual_info(classes, labels)), 3)
                 for kind, labels in found.items()
             },
             clusters={kind: len(np.unique(row)) for kind, row in found.items()},
@@ -68,8 +69,10 @@ def _ours(model: AttentiveClustering, sets: list) -> dict[str, list[np.ndarray]]
 
 
 def _drawn(where: str, count: int) -> tuple[list, list]:
-    """Tables without the columns that they lack, in units of their own."""
+    """Tables as they are before a model prepares them, without columns they lack."""
     cfg = stored.load(where).data_cfg
+    raw = {"centre": False, "standardise": False, "principal": False}
+    cfg = dataclasses.replace(cfg, **raw)
     keys = jax.random.split(jax.random.key(_SEED), count)
     found = jax.jit(jax.vmap(lambda key: mixtures.draw(key, cfg)))(keys)
     labels = np.asarray(found["labels"])
