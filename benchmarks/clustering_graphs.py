@@ -17,6 +17,7 @@ from benchmarks import harness
 from benchmarks.clustering_scores import mean
 from benchmarks.peers import communities as peers
 from jaxbio.clustering import AttentiveClustering, stored
+from jaxbio.clustering.answer import PARTS_ABOVE
 from jaxbio.clustering.consensus import consensus
 from jaxbio.clustering.graphs import symmetric_sbm
 from jaxbio.clustering.graphs.features import Features, node_features
@@ -90,14 +91,16 @@ def threshold(bench: harness.Benchmark, where: str) -> None:
             clusters=(2, 2), degree=(8.0, 8.0), ratio=(ratio, ratio)
         )
         graphs = _drawn(symmetric_sbm, cfg, 4 if bench.quick else 20)
-        bench.record("threshold", ratio=ratio, **_compared(model, graphs))
+        found = _compared(model, graphs)
+        bench.record("threshold", model=Path(where).name, ratio=ratio, **found)
 
 
 def real(bench: harness.Benchmark, where: str) -> None:
     """Networks with known communities under JAXREC_DATA_DIR, and the karate club."""
     model = AttentiveClustering.load(where)
     for name, graph in _networks(bench.quick).items():
-        bench.record(f"real {name}", nodes=len(graph), **_on_one(model, graph))
+        found = _on_one(model, graph)
+        bench.record(f"real {name}", model=Path(where).name, nodes=len(graph), **found)
 
 
 def _drawn(generator, cfg, count) -> list[Graph]:
@@ -169,7 +172,7 @@ def _on_one(model: AttentiveClustering, graph: Graph) -> dict[str, list[float]]:
 def _ours(model: AttentiveClustering, graph: Graph, seed: int) -> dict[str, np.ndarray]:
     """The most probable of some samples, and their consensus."""
     size = model.trained_on
-    if len(graph) <= 2 * size:
+    if len(graph) <= PARTS_ABOVE * size:
         drawn = model.sample(graph, _SAMPLES, key=seed, orders=1)
         best = drawn.labels[drawn.log_prob.argmax()]
         return {"ours, best": best, "ours, consensus": consensus(drawn.labels)}

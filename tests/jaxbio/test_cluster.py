@@ -69,11 +69,11 @@ def test_graphs_of_a_file_whole_and_in_parts(graph_model, tmp_path, capsys):
     rows = (out / "labels.csv").read_text().splitlines()
     assert {row.split(",")[0] for row in rows[1:]} == {f"n{i}" for i in range(8)}
     assert (out / "answer.png").exists()
-    ring(tmp_path / "large.txt", 30)
+    ring(tmp_path / "large.txt", 70)
     out = tmp_path / "large"
     assert cluster.main([str(tmp_path / "large.txt"), *arguments, f"--out={out}"]) == 0
-    assert "30 nodes, in parts of 12" in capsys.readouterr().out
-    assert len((out / "labels.csv").read_text().splitlines()) == 31
+    assert "70 nodes, in parts of 12" in capsys.readouterr().out
+    assert len((out / "labels.csv").read_text().splitlines()) == 71
     assert not (out / "answer.png").exists()
 
 
