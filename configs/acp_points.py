@@ -8,7 +8,8 @@ The argument names what is learned; the shipped models of the same names were ma
     points-2d       the published test bed: CRP(.7), at most 12 clusters, 50 to 199
                     points, means N(0, 10^2), noise 1, medians taken away
     points-nd       tables of 2 to 32 columns, Gaussian, heavy-tailed or stretched
-                    clusters of any noise, centred and scaled
+                    clusters of any noise; columns are centred and scaled, and turned
+                    to the principal axes
     crp2d-tau2, crp2d-tau4, crp2d-tau10
                     3 to 8 points, means N(0, tau^2), not centred: the posterior can be
                     enumerated (`jaxbio.clustering.exact`)
@@ -28,7 +29,10 @@ jax 0.10.2; ± is one standard error over sets:
     crp2d, 6 points total variation to the exact posterior, 2,000 samples: tau 2 .062,
                     tau 4 .029, tau 10 .020 (an exact sampler: .046, .020, .007);
                     -ELBO less its entropy .014, .008, .008 nats
-    points-nd, @paper, @ncp, variants ccp and acp_s: not yet run
+    points-nd       300 sets of its generator (`--only tables`): AMI of one posterior
+                    sample .622 ± .020, of the consensus of 32 .755 ± .019; Gaussian
+                    mixtures by BIC .741 ± .019, HDBSCAN .492 ± .024; best step 10,000
+    @paper, @ncp, variants ccp and acp_s: not yet run
 """
 
 import os
