@@ -256,7 +256,14 @@ def _is_for_the_user(error: Exception) -> bool:
     # "Raised by itself": the last thing that the innermost frame did was `raise`.
     operation = frame.tb_frame.f_code.co_code[frame.tb_lasti]
     by_itself = operation == dis.opmap["RAISE_VARARGS"]
-    return by_itself and _is_ours(frame.tb_frame.f_globals.get("__name__", ""))
+    return by_itself and _is_ours(_module_of(frame.tb_frame.f_globals))
+
+
+def _module_of(names: Mapping[str, Any]) -> str:
+    """The module of these globals, also of one that Python runs as a program."""
+    name = names.get("__name__", "")
+    spec = names.get("__spec__") if name == "__main__" else None
+    return spec.name if spec else name
 
 
 def _is_ours(module: str) -> bool:

@@ -1,5 +1,6 @@
 """The command line: what runs, and what a mistaken user is told."""
 
+import importlib.machinery
 import json
 import logging
 import os
@@ -239,6 +240,33 @@ def test_our_own_exceptions_fail_with_status_1(capsys):
         raise CheckpointSaveError("checkpoint x was not saved: full")
     assert outcome.status == 1
     assert capsys.readouterr().err == "error: checkpoint x was not saved: full\n"
+
+
+def test_what_a_program_itself_refuses_is_told_in_a_line(tmp_path):
+    """`python -m` gives the module another name than it has when imported."""
+    (tmp_path / "probe.csv").write_text("0,0\n0,20\n")
+    ran = subprocess.run(
+        [
+            *(sys.executable, "-m", "jaxbio.sort", __file__, "--rate=30000"),
+            *(f"--positions={tmp_path / 'probe.csv'}", f"--out={tmp_path}"),
+        ],
+        capture_output=True,
+        text=True,
+    )
+    assert ran.returncode == 2
+    assert ran.stderr.splitlines()[-1].startswith("error: ")
+    assert "no .npy file" in ran.stderr and "Traceback" not in ran.stderr
+
+
+def test_the_module_of_a_program_is_that_of_its_name():
+    spec = importlib.machinery.ModuleSpec("jaxrec.recommend", None)
+    for names, module in (
+        ({"__name__": "jaxrec.core.cli", "__spec__": None}, "jaxrec.core.cli"),
+        ({"__name__": "__main__", "__spec__": spec}, "jaxrec.recommend"),
+        ({"__name__": "__main__", "__spec__": None}, "__main__"),
+        ({}, ""),
+    ):
+        assert cli._module_of(names) == module
 
 
 def test_help(toy, capsys):
