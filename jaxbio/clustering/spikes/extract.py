@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 Order = Literal["distance", "angle"]
+REACH = 10  # samples that an interpolation looks to either side
 
 
 def neighbours(
@@ -83,11 +84,27 @@ def shifts(length: int, steps: int) -> np.ndarray:
 
     Returns:
         (steps, length, length) float32: matrix s times x is x at times later by
-        (s - steps // 2) / steps samples, by windowed sinc interpolation.
+        (s - steps // 2) / steps samples, see `interpolation`.
     """
     fractions = (np.arange(steps) - steps // 2) / steps
-    apart = np.arange(length)[:, None] + fractions[:, None, None] - np.arange(length)
-    taper = np.cos(np.pi * np.clip(apart / 20, -0.5, 0.5)) ** 2
+    samples = np.arange(length)
+    return np.stack([interpolation(samples + by, samples) for by in fractions])
+
+
+def interpolation(times: np.ndarray, samples: np.ndarray) -> np.ndarray:
+    """From the values of a band-limited signal at samples to those at times.
+
+    Windowed sinc interpolation, which looks `REACH` samples to either side.
+
+    Args:
+        times: (t,) in samples.
+        samples: (s,) consecutive numbers; the signal is zero beyond.
+
+    Returns:
+        (t, s) float32.
+    """
+    apart = times[:, None] - samples
+    taper = np.cos(np.pi * np.clip(apart / (2 * REACH), -0.5, 0.5)) ** 2
     return (np.sinc(apart) * taper).astype(np.float32)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxbio.clustering.spikes.extract import align
+from jaxbio.clustering.spikes.extract import REACH, align, interpolation
 from jaxbio.clustering.spikes.preprocess import LAGS, POWER_FLOOR, inverse_root
 
 RATE = 30000.0  # samples per second
@@ -17,7 +17,6 @@ LENGTH = LAGS  # samples in a snippet: those over which noise can be whitened
 BEFORE = 12  # of them before the trough
 CHANNELS = 7
 FUNCTIONS = 5  # of time, per channel
-_REACH = 10  # samples that the interpolation of one looks to either side
 _CENTRE = 13.0  # samples
 _WIDTH = 3.0  # samples
 
@@ -39,9 +38,9 @@ def resampling(rate: float, wanted: float = RATE) -> tuple[int, np.ndarray]:
     if rate == wanted:
         return BEFORE, np.eye(LENGTH, dtype=np.float32)
     times = (np.arange(LENGTH) - BEFORE) * (rate / wanted)
-    before = math.ceil(-times[0]) + _REACH
-    after = math.ceil(times[-1]) + _REACH
-    return before, _interpolation(times, np.arange(-before, after + 1))
+    before = math.ceil(-times[0]) + REACH
+    after = math.ceil(times[-1]) + REACH
+    return before, interpolation(times, np.arange(-before, after + 1))
 
 
 def resampled_autocovariance(
@@ -53,14 +52,7 @@ def resampled_autocovariance(
     lags = np.arange(len(autocovariance))
     both = np.concatenate([-lags[:0:-1], lags])
     values = np.asarray(autocovariance)[np.abs(both)]
-    return _interpolation(lags * (rate / wanted), both) @ values
-
-
-def _interpolation(times: np.ndarray, samples: np.ndarray) -> np.ndarray:
-    """(times, samples) float32, from values at samples to values at times."""
-    apart = times[:, None] - samples
-    taper = np.cos(np.pi * np.clip(apart / (2 * _REACH), -0.5, 0.5)) ** 2
-    return (np.sinc(apart) * taper).astype(np.float32)
+    return interpolation(lags * (rate / wanted), both) @ values
 
 
 def temporal_whitening(autocovariance: np.ndarray) -> np.ndarray:
