@@ -17,7 +17,6 @@ from benchmarks import harness
 from benchmarks.clustering_scores import mean
 from benchmarks.peers import communities as peers
 from jaxbio.clustering import AttentiveClustering, stored
-from jaxbio.clustering.answer import PARTS_ABOVE
 from jaxbio.clustering.consensus import consensus
 from jaxbio.clustering.graphs import symmetric_sbm
 from jaxbio.clustering.graphs.features import Features, node_features
@@ -171,8 +170,7 @@ def _on_one(model: AttentiveClustering, graph: Graph) -> dict[str, list[float]]:
 
 def _ours(model: AttentiveClustering, graph: Graph, seed: int) -> dict[str, np.ndarray]:
     """The most probable of some samples, and their consensus."""
-    size = model.trained_on
-    if len(graph) <= PARTS_ABOVE * size:
+    if len(graph) <= model.reach:
         drawn = model.sample(graph, _SAMPLES, key=seed, orders=1)
         best = drawn.labels[drawn.log_prob.argmax()]
         return {"ours, best": best, "ours, consensus": consensus(drawn.labels)}
@@ -180,7 +178,9 @@ def _ours(model: AttentiveClustering, graph: Graph, seed: int) -> dict[str, np.n
     def cluster(part):
         return model.fit_predict(part, samples=8, key=seed)
 
-    return {"ours, in parts": cluster_in_parts(graph, cluster, size, seed=seed)}
+    return {
+        "ours, in parts": cluster_in_parts(graph, cluster, model.trained_on, seed=seed)
+    }
 
 
 def _networks(quick: bool) -> dict[str, Graph]:

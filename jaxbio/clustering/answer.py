@@ -13,10 +13,6 @@ from jaxbio.clustering.graphs.read import read
 from jaxbio.clustering.graphs.subgraphs import cluster_in_parts
 from jaxbio.clustering.points.read import read_points
 
-# Times the largest graph of the training. Four times as large, polblogs is clustered as
-# well as by other methods.
-PARTS_ABOVE = 5
-
 
 def answer_points(
     model: AttentiveClustering,
@@ -53,7 +49,7 @@ def answer_graph(model: AttentiveClustering, path: str, out: Path, **how: Any) -
     """
     graph = read(path)
     size = model.trained_on
-    if len(graph) > PARTS_ABOVE * size:
+    if len(graph) > model.reach:
         mode = "topk" if how["probable"] else "consensus"
 
         def cluster(part):
@@ -89,10 +85,11 @@ def _answer(
     order = np.argsort(-drawn.log_prob, kind="stable")
     _, first = np.unique(drawn.labels[order], axis=0, return_index=True)
     best = order[np.sort(first)]
-    labels, kind = consensus(drawn.labels), "consensus"
+    shared = together(drawn.labels)
     if probable:
         labels, kind = drawn.labels[best[0]], "most probable"
-    shared = together(drawn.labels)
+    else:
+        labels, kind = consensus(drawn.labels, shared), "consensus"
     counts = np.bincount(drawn.labels.max(1) + 1) / len(drawn.labels)
     same = labels[:, None] == labels
     out.mkdir(parents=True, exist_ok=True)

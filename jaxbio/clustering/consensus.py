@@ -23,7 +23,7 @@ def together(labels: np.ndarray) -> np.ndarray:
     return total / len(labels)
 
 
-def consensus(labels: np.ndarray) -> np.ndarray:
+def consensus(labels: np.ndarray, shared: np.ndarray | None = None) -> np.ndarray:
     """The best of the samples and of the cuts of a tree.
 
     The tree joins clusters by the average of how often their points are together, and
@@ -33,18 +33,20 @@ def consensus(labels: np.ndarray) -> np.ndarray:
 
     Args:
       labels: (S, n) int, samples.
+      shared: (n, n), `together` of them, if it is known.
 
     Returns:
       (n,) int32, canonical.
     """
-    shared = together(labels)
-    found = [row for row in np.unique(labels, axis=0)]
-    if len(shared) > 1:
-        apart = squareform(1 - shared, checks=False)
-        tree = hierarchy.linkage(apart, "average")
-        most = min(len(shared), int(labels.max()) + 1)
-        cuts = hierarchy.cut_tree(tree, range(1, most + 1)).T
-        found = [*cuts, *found]
+    found = list(np.unique(labels, axis=0))
+    if len(found) == 1:
+        return canonical(found[0][None])[0]
+    shared = together(labels) if shared is None else shared
+    apart = squareform(1 - shared, checks=False)
+    tree = hierarchy.linkage(apart, "average")
+    most = min(len(shared), int(labels.max()) + 1)
+    cuts = hierarchy.cut_tree(tree, range(1, most + 1)).T
+    found = [*cuts, *found]
     losses = [expected_loss(row, shared) for row in found]
     return canonical(found[int(np.argmin(losses))][None])[0]
 

@@ -22,6 +22,7 @@ from jaxbio.clustering.stored import Stored
 MODES = ("posterior", "mode", "topk")
 ESTIMATES = ("consensus", "topk", "mode")
 LARGEST = 4096  # points of a set
+_REACH = 5  # times the largest set of the training; see `reach`
 _SMALLEST = 8
 _DRAWS = 16  # of a Gaussian latent, for the probability of a step
 
@@ -84,6 +85,15 @@ class AttentiveClustering:
     def trained_on(self) -> int:
         """Points of the largest set that it was trained on."""
         return self._kept.data_cfg.max_points
+
+    @property
+    def reach(self) -> int:
+        """Points of the largest set that is answered without a warning.
+
+        Five times what it was trained on: at four times, polblogs is clustered by
+        `networks` as well as by other methods (`configs/acp_graphs.py`).
+        """
+        return min(LARGEST, _REACH * self.trained_on)
 
     def fit_predict(
         self,
@@ -258,7 +268,6 @@ class AttentiveClustering:
         if not given:
             raise ValueError("data: want one data set or more, got an empty list")
         sets = [(one, self._kept.generator.size_of(one)) for one in given]
-        trained = self.trained_on
         for number, (_, size) in enumerate(sets):
             if size > LARGEST:
                 raise ValueError(
@@ -266,10 +275,10 @@ class AttentiveClustering:
                     "cluster a random subset, or a graph in parts "
                     "(jaxbio.clustering.graphs.subgraphs)"
                 )
-            if size > 4 * trained:
+            if size > self.reach:
                 logging.warning(
                     "data set %d has %d points; the model was trained on at most %d",
-                    *(number, size, trained),
+                    *(number, size, self.trained_on),
                 )
         return sets, single
 

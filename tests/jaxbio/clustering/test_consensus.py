@@ -51,6 +51,7 @@ def test_nearly_the_best_of_all_partitions(seed):
     losses = [expected_loss(row, shared) for row in all_partitions(5)]
     found = consensus(rows)
     assert expected_loss(found, shared) <= min(losses) + 0.02
+    np.testing.assert_array_equal(consensus(rows, shared), found)
 
 
 def test_strays_make_no_clusters():

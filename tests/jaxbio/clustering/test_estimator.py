@@ -95,6 +95,12 @@ def test_a_list_of_rows_is_one_table(model, points):
     )
 
 
+def test_how_far_a_model_reaches(model, monkeypatch):
+    assert model.reach == 5 * model.trained_on == 60
+    monkeypatch.setattr(estimator, "LARGEST", 50)
+    assert model.reach == 50
+
+
 def test_equal_points_are_answered(model):
     labels = model.fit_predict(np.full((5, 2), 3.0))
     assert labels.shape == (5,)
