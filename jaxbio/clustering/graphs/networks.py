@@ -18,7 +18,7 @@ import jax.numpy as jnp
 
 from jaxbio.clustering.graphs import inputs
 from jaxbio.clustering.graphs.features import Features
-from jaxbio.clustering.graphs.sbm import check_sizes, graph_between
+from jaxbio.clustering.graphs.sbm import check_range, check_sizes, graph_between
 
 size_of, inputs_of = inputs.size_of, inputs.inputs_of
 
@@ -61,15 +61,8 @@ class Config:
                 f"uneven: want 0 or more, got {self.uneven}"
             )
         for name in ("evenness", "degree", "mixing", "spread"):
-            value = getattr(self, name)
             positive = name in ("evenness", "degree")
-            inside = len(value) == 2 and 0 <= value[0] <= value[1]
-            if not inside or (positive and value[0] == 0):
-                wanted = "above 0" if positive else "of 0 or more"
-                raise ValueError(
-                    f"generator.{name}: want two numbers {wanted}, the smaller first, "
-                    f"got {value}"
-                )
+            check_range(name, getattr(self, name), 0, above=positive)
         if self.mixing[1] > 1:
             raise ValueError(f"generator.mixing: want at most 1, got {self.mixing}")
 

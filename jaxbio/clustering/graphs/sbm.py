@@ -63,6 +63,26 @@ def check_sizes(least: int, most: int) -> None:
         )
 
 
+def check_range(
+    name: str, value: tuple[float, float], least: float, above: bool = False
+) -> None:
+    """Raises ValueError unless these are two numbers, the smaller first.
+
+    Args:
+      name: of the setting.
+      value: the ends of a range.
+      least: what the smaller is at least, or, if `above`, more than.
+      above: see `least`.
+    """
+    ordered = len(value) == 2 and least <= value[0] <= value[1]
+    if not ordered or (above and value[0] == least):
+        wanted = f"above {least}" if above else f"of at least {least}"
+        raise ValueError(
+            f"generator.{name}: want two numbers {wanted}, the smaller first, got "
+            f"{value}"
+        )
+
+
 def draw(key: jax.Array, cfg: Config) -> dict:
     """Draws one graph.
 

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 
 from jaxbio.clustering.graphs import inputs
 from jaxbio.clustering.graphs.features import Features
-from jaxbio.clustering.graphs.sbm import check_sizes, graph_of
+from jaxbio.clustering.graphs.sbm import check_range, check_sizes, graph_of
 
 size_of, inputs_of = inputs.size_of, inputs.inputs_of
 
@@ -49,12 +49,7 @@ class Config:
     def __post_init__(self):
         check_sizes(self.min_points, self.max_points)
         for name, least in (("clusters", 1), ("degree", 0), ("ratio", 0)):
-            value = getattr(self, name)
-            if len(value) != 2 or not least <= value[0] <= value[1]:
-                raise ValueError(
-                    f"{name}: want two numbers of at least {least}, the smaller first, "
-                    f"not {value}"
-                )
+            check_range(name, getattr(self, name), least)
         if not 0 <= self.disassortative <= 1:
             raise ValueError(f"disassortative: {self.disassortative} is no probability")
 

@@ -81,7 +81,7 @@ def test_nodes_differ_in_degree():
     [
         ({"max_clusters": 0}, "max_clusters: want 1 or more, got 0"),
         ({"degree": (0.0, 4.0)}, "degree: want two numbers above 0, the smaller first"),
-        ({"spread": (1.0, 0.5)}, "spread: want two numbers of 0 or more, the smaller"),
+        ({"spread": (1.0, 0.5)}, "spread: want two numbers of at least 0, the small"),
         ({"mixing": (0.5, 1.5)}, "mixing: want at most 1"),
         ({"min_points": 1}, "min_points, max_points: want 2 <= min_points"),
     ],
