@@ -17,6 +17,7 @@ features   what node features tell by themselves
 sbm     60 graphs of the general stochastic block model, beside Leiden and others
 threshold  two equal blocks below and above the threshold of detection
 real    networks with known communities (JAXREC_DATA_DIR)
+spread  how far simulated spikes are from the middle of their unit, beside others
 problems   spikes of one channel with known units (JAXREC_DATA_DIR), beside HDBSCAN
 recordings generated recordings by the whole sorter (wants spikeinterface)
 
@@ -45,7 +46,7 @@ from jaxbio.clustering.points import mixtures
 CASES = (
     *("exact", "points", "variants", "speed", "tables"),
     *("features", "sbm", "threshold", "real"),
-    *("problems", "recordings"),
+    *("spread", "problems", "recordings"),
 )
 _SEED = 1_000_003  # of the sets; no training drew with it
 
@@ -66,7 +67,7 @@ def main(bench: harness.Benchmark) -> None:
         "points-nd": (tables.tables,),
         "sbm": (graphs.features, graphs.sbm, graphs.threshold, graphs.real),
         "networks": (graphs.threshold, graphs.real),
-        "spikes": (spikes.problems, spikes.recordings),
+        "spikes": (spikes.spread, spikes.problems, spikes.recordings),
     }.items():
         for case in cases:
             if case.__name__ in chosen and name in known:

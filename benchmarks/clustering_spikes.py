@@ -1,5 +1,6 @@
 """Cases of `benchmarks.clustering` on spikes: snippets with known units, recordings."""
 
+import dataclasses
 import os
 import time
 from pathlib import Path
@@ -9,13 +10,14 @@ import numpy as np
 
 from benchmarks import harness
 from benchmarks.clustering_scores import calibration, mean, reliability
-from jaxbio.clustering import AttentiveClustering
+from jaxbio.clustering import AttentiveClustering, stored
 from jaxbio.clustering.consensus import consensus, together
 from jaxbio.clustering.metrics import adjusted_mutual_info, adjusted_rand
-from jaxbio.clustering.spikes import interface, snippets, sort
+from jaxbio.clustering.spikes import interface, simulate, snippets, sort
 from jaxbio.clustering.spikes.learned import learned
 
 _SAMPLES = 32
+_SEED = 1_000_003  # of simulated problems; no training drew with it
 # Recordings of `spikeinterface.core.generate_ground_truth_recording`, 60 seconds.
 _QUIET = {
     "noise_kwargs": {"noise_levels": 10.0, "strategy": "on_the_fly"},
@@ -29,13 +31,62 @@ _RECORDINGS = {
 }
 
 
+def spread(bench: harness.Benchmark, where: str) -> None:
+    """How far snippets are from the middle of their unit: simulated, and generated ones
+    (JAXREC_DATA_DIR/spikes-generated) if they are here."""
+    sources = {"simulated": _simulated(where, 8 if bench.quick else 64)}
+    if _file().exists():
+        sources["generated"] = _read(_file(), 6 if bench.quick else None)
+    for name, source in sources.items():
+        units = [row for pair in zip(*source, strict=True) for row in _spread(*pair)]
+        lengths = [row[0] for row in units]
+        for rows in np.array_split(np.array(units)[np.argsort(lengths)], 5):
+            length, along, across, far = rows.mean(0).round(2).tolist()
+            bench.record(
+                f"spread: {name}",
+                units=len(rows),
+                length=length,
+                along=along,
+                across=across,
+                across_90=far,
+            )
+
+
+def _spread(prepared: np.ndarray, labels: np.ndarray) -> list[list[float]]:
+    """Of the units of a problem: the length of the median, and from it the sd along
+    that and across it per feature, by the median and by the 90th percentile."""
+    x = np.asarray(snippets.features(prepared, np.ones(len(prepared), bool), 12))
+    rows = []
+    for own in (x[labels == unit] for unit in np.unique(labels)):
+        if len(own) < 25:
+            continue
+        middle = np.median(own, 0)
+        length = np.linalg.norm(middle)
+        along = own @ (middle / length)
+        across = ((own - np.outer(along, middle / length)) ** 2).sum(1)
+        sd = np.median(np.abs(along - length)) / 0.6745
+        squares = np.quantile(across, (0.5, 0.9)) / (x.shape[1] - 1)
+        rows.append([length, sd, *np.sqrt(squares)])
+    return rows
+
+
+def _simulated(where: str, count: int) -> tuple[list, list]:
+    """Prepared snippets and units of problems of a model's simulator."""
+    cfg = dataclasses.replace(stored.load(where).data_cfg, features=0)
+    keys = jax.random.split(jax.random.key(_SEED), count)
+    drawn = jax.jit(jax.vmap(lambda key: simulate.draw(key, cfg)))(keys)
+    x, labels = np.asarray(drawn["inputs"]["x"]), np.asarray(drawn["labels"])
+    real = labels >= 0
+    pairs = list(zip(x, labels, real, strict=True))
+    return [one[r] for one, _, r in pairs], [row[r] for _, row, r in pairs]
+
+
 def problems(bench: harness.Benchmark, where: str) -> None:
     """Snippets of one detection channel (JAXREC_DATA_DIR/spikes-generated)."""
-    file = Path(os.environ.get("JAXREC_DATA_DIR", "")) / "spikes-generated"
-    if not (file / "spike_problems.npz").exists():
+    if not _file().exists():
         bench.record("problems: not here", wanted="JAXREC_DATA_DIR/spikes-generated")
         return
-    sets, truth = _read(file / "spike_problems.npz", 6 if bench.quick else None)
+    sets, truth = _read(_file(), 6 if bench.quick else None)
     model = AttentiveClustering.load(where)
     begin = time.process_time()
     drawn = model.sample(sets, _SAMPLES, orders=2)
@@ -72,6 +123,11 @@ def problems(bench: harness.Benchmark, where: str) -> None:
         predicted_true_share=reliability(*pairs).round(4).tolist(),
     )
     bench.record("problems: cost", cpu_seconds_per_problem=round(seconds, 3))
+
+
+def _file() -> Path:
+    folder = Path(os.environ.get("JAXREC_DATA_DIR", "")) / "spikes-generated"
+    return folder / "spike_problems.npz"
 
 
 def _read(path: Path, most: int | None):

@@ -1,10 +1,10 @@
 """Encoder of snippets' features: amplitudes compressed, anchors moved to their cluster.
 
 A neuron's spikes differ in amplitude by some share of it, and are aligned up to some
-share of a sample, so that a unit spreads the more the larger it is: by 2 noise sd along
-and 1.4 across where it is 20 from the origin, by 14 and 2.3 at 165 (medians over the
-units of 64 problems of `simulate`). Vectors are therefore shortened, each along itself,
-to where units spread about alike.
+share of a sample, so that a unit spreads the more the larger it is: by 2.5 noise sd
+along and 1.5 across where it is 21 from the origin, by 10.9 and 2.1 at 119 (`python -m
+benchmarks.clustering --only spread`). Vectors are therefore shortened, each along
+itself, to where units spread about alike.
 
 And a single snippet is a poor place to look from: collisions and noise move it. Beside
 the anchor itself there is the mean of the snippets near it, taken a few times (mean
