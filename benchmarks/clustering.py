@@ -1,7 +1,7 @@
 """Clustering processes: exactness, quality beside peers that know the model, speed.
 
 python -m benchmarks.clustering [--quick] [--only exact,points,...]
-    [--model points-2d=runs/points ...]
+    [--model points-2d=runs/points ...] [--of networks,spikes]
 
 exact   the shipped crp2d models against the enumerated posterior, on sets of 6 points:
         total variation of 2,000 samples (and that of an exact sampler), -ELBO less the
@@ -22,7 +22,7 @@ problems   spikes of one channel with known units (JAXREC_DATA_DIR), beside HDBS
 recordings generated recordings by the whole sorter (wants spikeinterface)
 
 Peers are in the extra ``[bench]``. ``--model NAME=DIRECTORY`` takes a run of yours in
-place of the shipped model.
+place of the shipped model, ``--of`` runs the cases of some models only.
 """
 
 import dataclasses
@@ -58,6 +58,13 @@ def main(bench: harness.Benchmark) -> None:
     if unknown := set(chosen) - set(CASES):
         raise ValueError(f"--only: want some of {', '.join(CASES)}, got {unknown}")
     known = {*stored.names(), *given}
+    if bench.options.of:
+        asked = set(bench.options.of.split(","))
+        if unknown := asked - known:
+            raise ValueError(
+                f"--of: there are {', '.join(sorted(known))}, no {unknown}"
+            )
+        known = asked
     for tau in (2, 4, 10):
         name = f"crp2d-tau{tau}"
         if "exact" in chosen and name in known:
@@ -74,7 +81,7 @@ def main(bench: harness.Benchmark) -> None:
                 case(bench, given.get(name, name))
     for other, where in given.items():
         name, slash, kind = other.partition("/")
-        if slash and "variants" in chosen:
+        if slash and name in known and "variants" in chosen:
             variants(bench, name, given.get(name, name), kind, where)
 
 
@@ -318,4 +325,5 @@ if __name__ == "__main__":
     flags = harness.parser(__doc__)
     flags.add_argument("--only", default=",".join(CASES), help="cases, with commas")
     flags.add_argument("--model", action="append", help="NAME=DIRECTORY of a run")
+    flags.add_argument("--of", default="", help="models, with commas; all if empty")
     harness.run(main, "clustering", __doc__, flags)
