@@ -107,7 +107,8 @@ def _known(names, known, where):
 
 
 def _run_config(config, arm, mode):
-    run, changes = copy.deepcopy(config["run"]), config["arms"][arm]
+    # The modes of an arm must not share what is set below.
+    run, changes = copy.deepcopy((config["run"], config["arms"][arm]))
     where = f"arms.{arm}"
     both = {key: value for key, value in changes.items() if key not in _OF_ARMS}
     if both.get("model", {}).get("name", run["model"]["name"]) != run["model"]["name"]:

@@ -52,6 +52,8 @@ def test_every_shipped_cell_is_possible(argument):
     assert every.keys() - names == {f"{arm}-{m}" for arm in more for m in ("ae", "ar")}
     for name, run in every.items():
         cfg = config_of_run(run, 9, 3)
+        if "causal" in run["model"]:
+            assert cfg.causal == name.endswith("-ar")
         if name.startswith(more):
             assert f"local_{cfg.local}" == name.split("-")[0]
 
