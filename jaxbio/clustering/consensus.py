@@ -28,8 +28,12 @@ def consensus(labels: np.ndarray, shared: np.ndarray | None = None) -> np.ndarra
 
     The tree joins clusters by the average of how often their points are together, and
     is cut into 1 cluster up to as many as a sample has. Best is what has the smallest
-    bound of the expected VI (their equation 13, by Jensen's inequality); of equals
-    fewer clusters, and cuts before samples.
+    mean VI to the samples; of equals fewer clusters, and cuts before samples.
+
+    Wade and Ghahramani look for the smallest bound of it (their equation 13), which
+    needs the matrix only. It is loose where the posterior is wide, and then joins too
+    much: with 32 samples of `sbm` on each of 60 graphs of its prior the AMI was .851,
+    with the mean itself it is .871, and that takes no longer.
 
     Args:
       labels: (S, n) int, samples.
@@ -47,14 +51,24 @@ def consensus(labels: np.ndarray, shared: np.ndarray | None = None) -> np.ndarra
     most = min(len(shared), int(labels.max()) + 1)
     cuts = hierarchy.cut_tree(tree, range(1, most + 1)).T
     found = [*cuts, *found]
-    losses = [expected_loss(row, shared) for row in found]
+    losses = [expected_loss(row, labels) for row in found]
     return canonical(found[int(np.argmin(losses))][None])[0]
 
 
-def expected_loss(labels: np.ndarray, shared: np.ndarray) -> float:
-    """The bound of the expected VI of labels (n,), in bits, less what all share."""
-    members = labels[:, None] == np.unique(labels)
-    own = members.argmax(1)
-    sizes = members.sum(0)[own]
-    alike = np.take_along_axis(shared @ members, own[:, None], 1)[:, 0]
-    return float(np.mean(np.log2(sizes) - 2 * np.log2(alike)))
+def expected_loss(labels: np.ndarray, samples: np.ndarray) -> float:
+    """Mean VI of labels (n,) to samples (S, n), in bits, less the samples' entropy.
+
+    That does not depend on the labels. With H the entropy of shares of the points, it
+    is the mean of 2 H(labels, sample) less H(labels).
+    """
+    count, n = samples.shape
+    width = int(samples.max()) + 1
+    pairs = labels * width + samples  # every sample has its own range of them
+    pairs = pairs + (int(labels.max()) + 1) * width * np.arange(count)[:, None]
+    both = _entropy(np.bincount(pairs.ravel()) / n) / count
+    return 2 * both - _entropy(np.bincount(labels) / n)
+
+
+def _entropy(shares: np.ndarray) -> float:
+    shares = shares[shares > 0]
+    return float(-(shares * np.log2(shares)).sum())
