@@ -7,9 +7,11 @@ A table is CSV or TSV with a row per point, with or without a header, or .npy; c
 are chosen by --columns, by name or number from 0, else all must be numbers. A graph is
 GML, GraphML, or a file with an edge per line. Written are
 
-    answer/labels.csv     of each point or node the cluster in the partition that is
-                          nearest to all samples, or with --probable in the most
-                          probable of them, and how probably it goes with the others
+    answer/labels.csv     of each point or node the cluster, and how probably it goes
+                          with the others there: in the partition that is nearest to
+                          all samples (--estimate=consensus), for weak structure in that
+                          of most expected adjusted Rand index (maxpear), or in the most
+                          probable sample (topk)
     answer/samples.npz    labels (S, n), log_prob (S,), coclustering (n, n), clusters
     answer/answer.png     samples side by side, co-clustering, number of clusters
 
@@ -31,7 +33,10 @@ def _declare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--columns", default="", help="of a table, such as x,y or 0,1")
     parser.add_argument("--samples", type=int, default=1000)
     parser.add_argument(
-        "--probable", action="store_true", help="labels of the most probable sample"
+        "--estimate",
+        choices=("consensus", "maxpear", "topk"),
+        default="consensus",
+        help="which partition labels.csv has",
     )
     parser.add_argument("--seed", type=int, default=0)
 
@@ -44,7 +49,7 @@ def _run(options: argparse.Namespace) -> None:
     keep_compiled_programs()
     model = AttentiveClustering.load(options.model)
     columns = [name for name in options.columns.split(",") if name]
-    names = ("samples", "seed", "probable")
+    names = ("samples", "seed", "estimate")
     how = {name: getattr(options, name) for name in names}
     out = Path(options.out)
     if model.kind == "graphs":

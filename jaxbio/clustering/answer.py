@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from jaxbio.clustering.consensus import consensus, together
-from jaxbio.clustering.estimator import AttentiveClustering
+from jaxbio.clustering.consensus import together
+from jaxbio.clustering.estimator import MEANS, AttentiveClustering
 from jaxbio.clustering.figures import plot_graph, plot_points
 from jaxbio.clustering.graphs.read import read
 from jaxbio.clustering.graphs.subgraphs import cluster_in_parts
@@ -28,7 +28,7 @@ def answer_points(
       path: see `jaxbio.clustering.points.read.read_points`.
       columns: see there.
       out: directory to write, made if need be.
-      **how: samples, seed, and whether labels are of the most probable.
+      **how: samples, seed, and which estimate labels are.
     """
     points = read_points(path, columns)
 
@@ -45,15 +45,15 @@ def answer_graph(model: AttentiveClustering, path: str, out: Path, **how: Any) -
       model: of graphs.
       path: see `jaxbio.clustering.graphs.read.read`.
       out: directory to write, made if need be.
-      **how: samples, seed, and whether labels are of the most probable.
+      **how: samples, seed, and which estimate labels are.
     """
     graph = read(path)
     size = model.trained_on
     if len(graph) > model.reach:
-        mode = "topk" if how["probable"] else "consensus"
+        few, mode = min(how["samples"], 32), how["estimate"]
 
         def cluster(part):
-            return model.fit_predict(part, samples=min(how["samples"], 32), mode=mode)
+            return model.fit_predict(part, samples=few, mode=mode)
 
         labels = cluster_in_parts(graph, cluster, size, seed=how["seed"])
         out.mkdir(parents=True, exist_ok=True)
@@ -79,17 +79,17 @@ def _answer(
     *,
     samples: int,
     seed: int,
-    probable: bool,
+    estimate: str,
 ) -> str:
     drawn = model.sample(data, samples, key=seed)
     order = np.argsort(-drawn.log_prob, kind="stable")
     _, first = np.unique(drawn.labels[order], axis=0, return_index=True)
     best = order[np.sort(first)]
     shared = together(drawn.labels)
-    if probable:
+    if estimate == "topk":
         labels, kind = drawn.labels[best[0]], "most probable"
     else:
-        labels, kind = consensus(drawn.labels, shared), "consensus"
+        labels, kind = MEANS[estimate](drawn.labels, shared), estimate
     counts = np.bincount(drawn.labels.max(1) + 1) / len(drawn.labels)
     same = labels[:, None] == labels
     out.mkdir(parents=True, exist_ok=True)

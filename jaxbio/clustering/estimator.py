@@ -15,12 +15,13 @@ import numpy as np
 from absl import logging
 
 from jaxbio.clustering import programs, stored
-from jaxbio.clustering.consensus import consensus, together
+from jaxbio.clustering.consensus import consensus, maxpear, together
 from jaxbio.clustering.partitions import canonical
 from jaxbio.clustering.stored import Stored
 
 MODES = ("posterior", "mode", "topk")
-ESTIMATES = ("consensus", "topk", "mode")
+MEANS = {"consensus": consensus, "maxpear": maxpear}
+ESTIMATES = (*MEANS, "topk", "mode")
 LARGEST = 4096  # points of a set
 _REACH = 5  # times the largest set of the training; see `reach`
 _SMALLEST = 8
@@ -111,7 +112,8 @@ class AttentiveClustering:
             labels, which is the fastest answer there is.
           mode: "consensus": the partition nearest to samples of the posterior (see
             `jaxbio.clustering.consensus`). Each sample of a large or noisy set has its
-            own errors, and the most probable of them as well. "topk", "mode": the most
+            own errors, and the most probable of them as well. "maxpear": the same for
+            structure so weak that samples share little. "topk", "mode": the most
             probable of what `sample` draws.
           key: a seed or a key.
 
@@ -120,8 +122,8 @@ class AttentiveClustering:
         """
         if mode not in ESTIMATES:
             raise ValueError(f"mode: want one of {', '.join(ESTIMATES)}, got {mode!r}")
-        if mode == "consensus":
-            return self._from_samples(data, samples, key, consensus)
+        if mode in MEANS:
+            return self._from_samples(data, samples, key, MEANS[mode])
         if samples == 1:
             sets, single = self._sets(data)
             rows = self._draw(sets, 1, mode, key)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from jaxbio import cluster
-from jaxbio.clustering.consensus import consensus
+from jaxbio.clustering.consensus import consensus, maxpear
 from tests.jaxbio.clustering.runs import leave, tiny, tiny_graphs
 
 
@@ -29,7 +29,7 @@ def test_points_of_a_file(model, tmp_path, capsys):
     arguments = [str(tmp_path / "points.csv"), "--columns=x,y", "--samples=20"]
     out = tmp_path / "answer"
     arguments += [f"--model={model}", f"--out={out}"]
-    assert cluster.main([*arguments, "--probable"]) == 0
+    assert cluster.main([*arguments, "--estimate=topk"]) == 0
     assert "7 points, 20 samples" in capsys.readouterr().out
     rows = (out / "labels.csv").read_text().splitlines()
     assert rows[0] == "point,cluster,certainty" and len(rows) == 8
@@ -47,6 +47,11 @@ def test_points_of_a_file(model, tmp_path, capsys):
         wanted = consensus(saved["labels"])
     assert [int(row.split(",")[1]) for row in rows[1:]] == wanted.tolist()
     assert (out / "answer.png").read_bytes()[:4] == b"\x89PNG"
+    assert cluster.main([*arguments, "--estimate=maxpear"]) == 0
+    assert "the maxpear has" in capsys.readouterr().out
+    rows = (out / "labels.csv").read_text().splitlines()
+    wanted = maxpear(np.load(out / "samples.npz")["labels"])
+    assert [int(row.split(",")[1]) for row in rows[1:]] == wanted.tolist()
 
 
 def ring(path, size):

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from jaxbio.clustering.consensus import consensus, expected_loss, together
+from jaxbio.clustering.consensus import consensus, expected_loss, maxpear, together
+from jaxbio.clustering.metrics import adjusted_rand
 from jaxbio.clustering.partitions import all_partitions
 
 
@@ -70,3 +71,36 @@ def test_samples_that_agree_and_single_points():
     rows = np.tile([0, 1, 0, 2], (8, 1))
     np.testing.assert_array_equal(consensus(rows), rows[0])
     np.testing.assert_array_equal(consensus(np.zeros((8, 1), int)), [0])
+
+
+def test_maxpear_against_the_equation():
+    """The adjusted Rand index pair by pair, over all partitions."""
+    rows = samples(3)
+    shared = together(rows)
+    first, second = np.triu_indices(5, 1)
+    probable = shared[first, second]
+
+    def pear(labels):
+        same = labels[first] == labels[second]
+        chance = same.sum() * probable.sum() / len(first)
+        return (same @ probable - chance) / ((same + probable).sum() / 2 - chance)
+
+    scores = [pear(row) for row in all_partitions(5)[1:]]  # the first is one cluster
+    found = maxpear(rows)
+    assert pear(found) >= max(scores) - 0.02
+    np.testing.assert_array_equal(maxpear(rows, shared), found)
+    assert found.dtype == np.int32
+
+
+def test_maxpear_finds_blocks_that_no_sample_shows_well():
+    """Each sample has a quarter of the points wrong: their nearest is one cluster."""
+    truth = np.repeat([0, 1], 60)
+    random = np.random.default_rng(0)
+    rows = np.where(random.random((32, 120)) < 0.25, 1 - truth, truth)
+    assert consensus(rows).max() == 0
+    assert adjusted_rand(truth, maxpear(rows)) > 0.9
+
+
+def test_maxpear_of_one_cluster_and_of_one_point():
+    np.testing.assert_array_equal(maxpear(np.zeros((4, 6), int)), np.zeros(6))
+    np.testing.assert_array_equal(maxpear(np.zeros((4, 1), int)), [0])
