@@ -15,7 +15,7 @@ speed   one answer, many sets, many samples of one set, beside a Gibbs chain; gr
 tables  points-nd on tables of 2 to 32 columns, beside k-means, HDBSCAN, mixtures
 features   what node features tell by themselves
 sbm     60 graphs of the general stochastic block model, beside Leiden and others
-threshold  two equal blocks below and above the threshold of detection
+threshold  equal blocks below and above the threshold of detection
 real    networks with known communities (JAXREC_DATA_DIR)
 spread  how far simulated spikes are from the middle of their unit, beside others
 problems   spikes of one channel with known units (JAXREC_DATA_DIR), beside HDBSCAN
@@ -74,6 +74,7 @@ def main(bench: harness.Benchmark) -> None:
         "points-nd": (tables.tables,),
         "sbm": (graphs.features, graphs.sbm, graphs.threshold, graphs.real),
         "networks": (graphs.threshold, graphs.real),
+        "symmetric": (graphs.threshold,),
         "spikes": (spikes.spread, spikes.problems, spikes.recordings),
     }.items():
         for case in cases:

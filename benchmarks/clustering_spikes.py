@@ -11,7 +11,7 @@ import numpy as np
 from benchmarks import harness
 from benchmarks.clustering_scores import calibration, mean, reliability
 from jaxbio.clustering import AttentiveClustering, stored
-from jaxbio.clustering.consensus import consensus, together
+from jaxbio.clustering.consensus import consensus, maxpear, together
 from jaxbio.clustering.metrics import adjusted_mutual_info, adjusted_rand
 from jaxbio.clustering.spikes import interface, simulate, snippets, sort
 from jaxbio.clustering.spikes.learned import learned
@@ -95,6 +95,7 @@ def problems(bench: harness.Benchmark, where: str) -> None:
         "posterior sample": [one.labels[0] for one in drawn],
         f"best of {_SAMPLES}": [one.labels[one.log_prob.argmax()] for one in drawn],
         f"consensus of {_SAMPLES}": [consensus(one.labels) for one in drawn],
+        f"maxpear of {_SAMPLES}": [maxpear(one.labels) for one in drawn],
         "HDBSCAN": [_hdbscan(x) for x in sets],
     }
     true_numbers = np.array([len(np.unique(row)) for row in truth])

@@ -52,7 +52,15 @@ _GENERATORS = {
         "between": (1.0, 5.0),  # and between two
         "features": _FEATURES,
     },
-    "symmetric": {"name": "graphs.symmetric_sbm", "features": _FEATURES},
+    "symmetric": {
+        "name": "graphs.symmetric_sbm",
+        "min_points": 200,
+        "max_points": 500,
+        "clusters": (1, 4),
+        "degree": (4.0, 14.0),  # mean of a graph
+        "ratio": (0.5, 6.0),  # signal to noise
+        "features": _FEATURES | {"operator": "regularised"},
+    },
     "networks": {
         "name": "graphs.networks",
         "min_points": 30,
@@ -76,4 +84,6 @@ def get_config(argument: str = "sbm") -> ConfigDict:
     config.train.steps, config.train.eval_every = 3000, 500
     if argument == "networks":
         config.train.steps, config.train.eval_every = 8000, 1000
+    if argument == "symmetric":
+        config.eval.sets = 128
     return config.lock()
