@@ -32,7 +32,7 @@ jax 0.10.2; ± is one standard error over sets:
     points-nd       300 sets of its generator (`--only tables`): AMI of one posterior
                     sample .622 ± .020, of the consensus of 32 .755 ± .019; Gaussian
                     mixtures by BIC .741 ± .019, HDBSCAN .492 ± .024; best step 10,000
-    points-2d, ccp  256 sets (`--only variants --model points-2d/ccp=runs/ccp`), of a run
+    points-2d, ccp  256 sets (`--only variants --model points-2d/ccp=runs/ccp`), a run
                     with --config.model.variant=ccp, best step 8,000: 3.94 ± .40 nats
                     where ACP has 2.84 ± .35, 1.10 more (95 %: .85 to 1.34); AMI of one
                     sample .037 less (.025 to .049)
