@@ -1,14 +1,8 @@
-"""Encoder of snippets' features: amplitudes compressed, anchors moved to their cluster.
+"""Encoder of snippets' features: each by itself, and beside an anchor.
 
-A neuron's spikes differ in amplitude by some share of it, and are aligned up to some
-share of a sample, so that a unit spreads the more the larger it is: by 2.5 noise sd
-along and 1.5 across where it is 21 from the origin, by 10.9 and 2.1 at 119 (`python -m
-benchmarks.clustering --only spread`). Vectors are therefore shortened, each along
-itself, to where units spread about alike.
-
-And a single snippet is a poor place to look from: collisions and noise move it. Beside
-the anchor itself there is the mean of the snippets near it, taken a few times (mean
-shift, Fukunaga and Hostetler, 1975), from which distances have half the noise.
+What it is given is of `jaxbio.clustering.spikes.modes`: vectors are compared on a scale
+on which units of all sizes spread alike, and so are the places that snippets come to
+when each is moved to where it is crowded.
 """
 
 import dataclasses
@@ -18,10 +12,12 @@ import jax
 import jax.numpy as jnp
 
 from jaxbio.clustering.layers import Params, mlp, mlp_init
+from jaxbio.clustering.spikes.modes import WIDTHS, shortened
 
 _FAR = 4.0  # noise sd, a little over what spikes of one unit differ by
-_NEAR = 2.0  # sd of the kernel of the mean shift
-_SHIFTS = 3
+_NEAR = 2.0  # and their modes
+_CROWD = 3.0  # logarithm of a number of snippets
+_MIDDLE = len(WIDTHS) // 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,19 +46,30 @@ class Config:
 
 def init(key: jax.Array, cfg: Config) -> Params:
     """Draws parameters."""
-    return mlp_init(key, [cfg.dims + 1, *[cfg.hidden] * 4, cfg.dim])
+    width = 2 * cfg.dims + 1 + len(WIDTHS)
+    return mlp_init(key, [width, *[cfg.hidden] * 4, cfg.dim])
 
 
 def encode(params: Params, cfg: Config, inputs: Any, valid: jax.Array) -> jax.Array:
-    """Encodes every snippet by itself: x (B, N, dims), noise sd, to (B, N, dim)."""
+    """Encodes every snippet, (B, N, dim).
+
+    Args:
+        params: From `init`.
+        cfg: See `Config`.
+        inputs: See `relate`.
+        valid: (B, N) bool; not looked at.
+    """
     del valid
-    short, length = _shortened(cfg, inputs["x"])
-    return mlp(params, jnp.concatenate([short, length], -1) * cfg.jitter)
+    short, length = shortened(inputs["x"], cfg.jitter)
+    parts = [short, length, inputs["modes"][..., _MIDDLE, :]]
+    scaled = jnp.concatenate(parts, -1) * cfg.jitter
+    crowds = inputs["crowds"] / _CROWD
+    return mlp(params, jnp.concatenate([scaled, crowds], -1))
 
 
 def related_dim(cfg: Config) -> int:
     """Numbers that `relate` gives of a snippet."""
-    return 3 * cfg.dims + 7
+    return 3 * cfg.dims + 6 + 3 * len(WIDTHS)
 
 
 def relate(cfg: Config, inputs: Any, anchor: jax.Array) -> jax.Array:
@@ -70,55 +77,42 @@ def relate(cfg: Config, inputs: Any, anchor: jax.Array) -> jax.Array:
 
     Args:
         cfg: See `Config`.
-        inputs: "x": (B, N, dims), zeros for padding.
+        inputs: "x": (B, N, dims), zeros for padding; "modes": (B, N, widths, dims) and
+            "crowds": (B, N, widths), of `modes.modes` of the shortened x.
         anchor: (B, R) int.
 
     Returns:
         (B, R, N, related_dim) float32: differences of shortened vectors, plain and
-        squashed; those from the moved anchor, squashed; the logarithms of 1 plus the
-        squared length of both, of the difference before shortening, and of what is
-        across the anchor's own ray; differences of shortened lengths, plain and
-        squashed, and that of the anchor.
+        squashed; those of modes, of the middle width, squashed; the logarithms of 1
+        plus the squared length of differences, shortened, before shortening, of what
+        is across the anchor's own ray, and of modes of every width; differences of
+        shortened lengths, plain and squashed, and that of the anchor; differences of
+        crowds, and those of the anchor.
     """
-    x = inputs["x"]
-    short, length = _shortened(cfg, x)
-    at, at_short, at_length = (
-        jnp.take_along_axis(a, anchor[..., None], 1)[:, :, None]
-        for a in (x, short, length)
+    x, places, crowds = inputs["x"], inputs["modes"], inputs["crowds"]
+    short, length = shortened(x, cfg.jitter)
+    at, at_short, at_length, at_place, at_crowd = (
+        _taken(part, anchor) for part in (x, short, length, places, crowds)
     )
-    real = jnp.abs(x).max(-1)[:, None] > 0
-    moved = _moved(short, at_short, real)
-    difference, away = short[:, None] - at_short, short[:, None] - moved
+    difference = short[:, None] - at_short
+    away = places[:, None] - at_place
     ray = at / jnp.maximum(jnp.linalg.norm(at, axis=-1, keepdims=True), 1e-6)
     along = (x[:, None] * ray).sum(-1, keepdims=True)
     longer = length[:, None] - at_length
     found = [difference * cfg.jitter, jnp.tanh(difference / _FAR)]
-    found += [jnp.tanh(away / _NEAR), _size(difference), _size(away)]
+    found += [jnp.tanh(away[..., _MIDDLE, :] / _NEAR), _size(difference)]
     found += [_size(x[:, None] - at), _size(x[:, None] - along * ray)]
+    found += [_size(away)[..., 0]]
     found += [longer * cfg.jitter, jnp.tanh(longer / _FAR)]
     found.append(jnp.broadcast_to(at_length * cfg.jitter, longer.shape))
+    more = crowds[:, None] - at_crowd
+    found += [more / _CROWD, jnp.broadcast_to(at_crowd / _CROWD, more.shape)]
     return jnp.concatenate(found, -1)
 
 
-def _shortened(cfg: Config, x: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Vectors (..., dims) and their lengths (..., 1), on which the spread grows, to
-    where a step of `jitter` is one everywhere."""
-    length = jnp.linalg.norm(x, axis=-1, keepdims=True)
-    short = jnp.arcsinh(length * cfg.jitter) / cfg.jitter
-    return x * (short / jnp.maximum(length, 1e-6)), short
-
-
-def _moved(x: jax.Array, at: jax.Array, real: jax.Array) -> jax.Array:
-    """Anchors (B, R, 1, d) moved to the mean of x (B, N, d) near them."""
-    for _ in range(_SHIFTS):
-        # Squared distances without an array of differences.
-        apart = (x * x).sum(-1)[:, None] - 2 * jnp.einsum(
-            "bnd,brd->brn", x, at[:, :, 0]
-        )
-        apart = apart + (at * at).sum(-1)
-        weight = jax.nn.softmax(jnp.where(real, -apart / (2 * _NEAR**2), -1e9))
-        at = jnp.einsum("brn,bnd->brd", weight, x)[:, :, None]
-    return at
+def _taken(part: jax.Array, anchor: jax.Array) -> jax.Array:
+    """(B, R, 1, ...) of anchors (B, R) among (B, N, ...)."""
+    return jax.vmap(lambda rows, at: rows[at])(part, anchor)[:, :, None]
 
 
 def _size(x: jax.Array) -> jax.Array:

@@ -3,8 +3,8 @@
     labels ~ CRP(alpha) or a mixture of finite mixtures
     a unit: a place, a spread in space, a waveform in time, a depth
     a snippet: its unit's waveform at a random fraction of a sample, times N(1, jitter),
-        often another unit's spike within a millisecond, and noise that is coloured in
-        time and correlated in space
+        often another unit's spike within a millisecond, also of one next door, which
+        is deepest elsewhere, and noise, coloured in time and correlated in space
 
 The traces that snippets are cut from were band-passed, so are the waveforms and the
 noise. As a detector would, a problem keeps the snippets whose trough is deep enough and
@@ -24,7 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxbio.clustering.partitions import crp, mfm
-from jaxbio.clustering.spikes import noise, probes, snippets
+from jaxbio.clustering.spikes import modes, noise, probes, snippets
 
 _REACH = 32  # samples, a little over a millisecond: how far off a collision may be
 _SLACK = 3  # samples by which noise may move a trough
@@ -32,8 +32,8 @@ _STEPS = 5  # sub-sample shifts
 _TROUGH = 64  # of a long waveform
 _LONG = 160
 _AT_ONCE = 5  # samples between troughs that are one event
-_QUIET = 0.2  # how deep units are that only collide, compared with the others
-_AWAY = 0.45  # sd of a unit's place about the channel, in pitches
+_AWAY = 0.65  # sd of a unit's place about the channel, in pitches
+_NEXT_DOOR = 1.5  # the same of units that only collide
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Config:
         min_spikes, max_spikes: Snippets before the detector, which takes about half.
         max_points: Of those that it takes the first so many are kept; problems are
             padded to it.
-        prior: Of the partition, "crp" or "mfm".
+        prior: Of the partition, "crp", "mfm", or "mixed": one of both per problem.
         alpha: Concentration of the CRP.
         rate: Expected number of components of the MFM, less one.
         max_clusters: Units in a problem; those who only collide come on top.
@@ -67,7 +67,7 @@ class Config:
     min_spikes: int = 200
     max_spikes: int = 1024
     max_points: int = 512
-    prior: Literal["crp", "mfm"] = "crp"
+    prior: Literal["crp", "mfm", "mixed"] = "crp"
     alpha: float = 0.7
     rate: float = 4.0
     max_clusters: int = 12
@@ -133,7 +133,8 @@ def draw(key: jax.Array, cfg: Config) -> dict[str, Any]:
 
     Returns:
         inputs: "x": (max_points, LENGTH, CHANNELS) float32 whitened snippets or, if
-            `features` is not 0, (max_points, features); 0 for padding.
+            `features` is not 0, (max_points, features), and "modes" and "crowds" as of
+            `modes.modes`; 0 for padding.
         labels: (max_points,) int32 in [0, max_clusters), -1 for padding, which is
             last.
     """
@@ -145,10 +146,7 @@ def draw(key: jax.Array, cfg: Config) -> dict[str, Any]:
     share = cfg.correlated[0] + (cfg.correlated[1] - cfg.correlated[0]) * u[2]
     threshold = cfg.threshold[0] + (cfg.threshold[1] - cfg.threshold[0]) * u[3]
     at, there = jnp.asarray(layouts)[layout], jnp.asarray(there)[layout]
-    if cfg.prior == "crp":
-        labels = crp(keys[1], size, cfg.max_spikes, cfg.alpha, cfg.max_clusters)
-    else:
-        labels = mfm(keys[1], size, cfg.max_spikes, cfg.rate, cfg.max_clusters)
+    labels = _partition(keys[1], size, cfg)
     waveforms = _units(keys[2], at, cfg) * there
     firing = _fired(keys[3], labels, waveforms, cfg)
     space = noise.space_covariance(at, there, share)
@@ -165,9 +163,31 @@ def draw(key: jax.Array, cfg: Config) -> dict[str, Any]:
     )
     x = snippets.prepare(cut, temporal, noise.symmetric_root(space))
     x = jnp.where((labels >= 0)[:, None, None], x * there, 0)
-    if cfg.features:
-        x = snippets.features(x, labels >= 0, cfg.features)
-    return {"inputs": {"x": x}, "labels": labels.astype(jnp.int32)}
+    return {"inputs": _seen(x, labels >= 0, cfg), "labels": labels.astype(jnp.int32)}
+
+
+def _seen(prepared: jax.Array, valid: jax.Array, cfg: Config) -> dict[str, jax.Array]:
+    """What a model is given of prepared snippets."""
+    if not cfg.features:
+        return {"x": prepared}
+    x = snippets.features(prepared, valid, cfg.features)
+    places, crowds = modes.modes(modes.shortened(x, max(cfg.jitter, 1e-3))[0], valid)
+    return {"x": x, "modes": places, "crowds": crowds}
+
+
+def _partition(key: jax.Array, size: jax.Array, cfg: Config) -> jax.Array:
+    """Labels (max_spikes,) of the prior, -1 beyond the size."""
+    most = (size, cfg.max_spikes)
+    if cfg.prior == "crp":
+        return crp(key, *most, cfg.alpha, cfg.max_clusters)
+    if cfg.prior == "mfm":
+        return mfm(key, *most, cfg.rate, cfg.max_clusters)
+    choice, one, other = jax.random.split(key, 3)
+    return jnp.where(
+        jax.random.bernoulli(choice),
+        crp(one, *most, cfg.alpha, cfg.max_clusters),
+        mfm(other, *most, cfg.rate, cfg.max_clusters),
+    )
 
 
 def size_of(prepared: Any) -> int:
@@ -193,10 +213,10 @@ def inputs_of(prepared: Any, size: int, cfg: Config) -> dict[str, jax.Array]:
     Args:
         prepared: (n, LENGTH, CHANNELS) aligned and whitened, noise sd.
         size: Rows of the result, n or more.
-        cfg: Of the training; `features` is read.
+        cfg: Of the training; `features` and `jitter` are read.
 
     Returns:
-        "x": (size, LENGTH, CHANNELS) or (size, features) float32.
+        As the inputs of `draw`, of so many rows.
 
     Raises:
         ValueError: As `size_of`.
@@ -204,14 +224,10 @@ def inputs_of(prepared: Any, size: int, cfg: Config) -> dict[str, jax.Array]:
     count = size_of(prepared)
     x = np.zeros((size, snippets.LENGTH, snippets.CHANNELS), np.float32)
     x[:count] = prepared
-    if cfg.features:
-        return {"x": _features(jnp.asarray(x), jnp.arange(size) < count, cfg.features)}
-    return {"x": jnp.asarray(x)}
+    return _padded(jnp.asarray(x), jnp.arange(size) < count, cfg)
 
 
-@functools.partial(jax.jit, static_argnames="count")
-def _features(x, valid, count):
-    return snippets.features(x, valid, count)
+_padded = jax.jit(_seen, static_argnames="cfg")
 
 
 def _units(key: jax.Array, at: jax.Array, cfg: Config) -> jax.Array:
@@ -228,7 +244,8 @@ def _units(key: jax.Array, at: jax.Array, cfg: Config) -> jax.Array:
         return ends[0] + (ends[1] - ends[0]) * share
 
     # Around the channel, so that a neighbour may be the nearer one, and off the probe.
-    away = jax.random.normal(place, (units, 2)) * _AWAY * cfg.pitch
+    around = jnp.where(jnp.arange(units) < cfg.max_clusters, _AWAY, _NEXT_DOOR)
+    away = jax.random.normal(place, (units, 2)) * around[:, None] * cfg.pitch
     off = between((5.0, 25.0), u[0])
     far = jnp.sqrt(((at - away[:, None]) ** 2).sum(-1) + off[:, None] ** 2)
     fall = jnp.exp(-far / between(cfg.decay, u[1])[:, None])
@@ -255,7 +272,6 @@ def _units(key: jax.Array, at: jax.Array, cfg: Config) -> jax.Array:
     trough = wave[:, _STEPS // 2, :, 0].argmin(axis=1)
     wave = jax.vmap(lambda w, by: jnp.roll(w, by, axis=1))(wave, _TROUGH - trough)
     deepest = -wave[:, _STEPS // 2].min(axis=(1, 2))
-    depth = jnp.where(jnp.arange(units) < cfg.max_clusters, depth, _QUIET * depth)
     return wave * (depth / deepest)[:, None, None, None]
 
 
@@ -279,7 +295,7 @@ def _fired(
     draws, amplitudes = jax.random.split(key)
     spikes = len(labels)
     u = jax.random.uniform(draws, (5, spikes))
-    # A cluster's unit, or a quiet one, each as probable as any other.
+    # A cluster's unit, or one of next door, each as probable as any other.
     other = 1 + (u[0] * (len(waveforms) - 1)).astype(jnp.int32)
     unit = jnp.stack([labels, (labels + other) % len(waveforms)])
     step = (u[1:3] * _STEPS).astype(jnp.int32)

@@ -1,20 +1,27 @@
-"""Encoder of snippets' features: amplitudes, shapes, and anchors that are moved."""
+"""Encoder of snippets' features: relations beside an anchor, in numbers."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxbio.clustering.spikes import shapes
+from jaxbio.clustering.spikes import modes, shapes
 
 CONFIG = shapes.Config(dims=3, dim=8, hidden=8, jitter=0.1)
 RAY = np.array([2.0, -1.0, 2.0]) / 3
 
 
+def inputs_of(x):
+    """Of one problem, (1, n, ...); rows of zeros are padding."""
+    x = jnp.asarray(x, jnp.float32)
+    short, _ = modes.shortened(x, CONFIG.jitter)
+    places, crowds = modes.modes(short, jnp.abs(x).max(-1) > 0)
+    return {"x": x[None], "modes": places[None], "crowds": crowds[None]}
+
+
 def related(x, anchor=0):
-    x = jnp.asarray(x, jnp.float32)[None]
-    found = shapes.relate(CONFIG, {"x": x}, jnp.full((1, 1), anchor))[0, 0]
-    assert found.shape == (x.shape[1], shapes.related_dim(CONFIG))
+    found = shapes.relate(CONFIG, inputs_of(x), jnp.full((1, 1), anchor))[0, 0]
+    assert found.shape == (len(x), shapes.related_dim(CONFIG))
     names = ("plain", "squashed", "away", "rest")
     return dict(zip(names, jnp.split(found, [3, 6, 9], axis=1), strict=True))
 
@@ -26,10 +33,11 @@ def shortened(x):
 
 def test_encoding_has_its_shape_and_is_of_each_snippet_alone():
     params = shapes.init(jax.random.key(0), CONFIG)
-    x = jax.random.normal(jax.random.key(1), (2, 5, 3)) * 20
-    found = shapes.encode(params, CONFIG, {"x": x}, jnp.ones((2, 5), bool))
-    assert found.shape == (2, 5, 8)
-    alone = shapes.encode(params, CONFIG, {"x": x[:, 2:3]}, jnp.ones((2, 1), bool))
+    inputs = inputs_of(jax.random.normal(jax.random.key(1), (5, 3)) * 20)
+    found = shapes.encode(params, CONFIG, inputs, jnp.ones((1, 5), bool))
+    assert found.shape == (1, 5, 8)
+    one = {name: part[:, 2:3] for name, part in inputs.items()}
+    alone = shapes.encode(params, CONFIG, one, jnp.ones((1, 1), bool))
     np.testing.assert_allclose(alone[:, 0], found[:, 2], rtol=1e-4, atol=1e-5)
 
 
@@ -43,33 +51,29 @@ def test_relations_are_of_shortened_vectors():
     squares = np.log1p((difference**2).sum(1) / 16)
     np.testing.assert_allclose(rest[:, 0], squares, atol=1e-5)
     squares = np.log1p(((x - x[0]) ** 2).sum(1) / 16)
-    np.testing.assert_allclose(rest[:, 2], squares, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(rest[:, 1], squares, rtol=1e-4, atol=1e-5)
     across = x - np.outer(x @ RAY, RAY)
-    np.testing.assert_allclose(rest[:, 3], np.log1p((across**2).sum(1) / 16), atol=1e-4)
+    np.testing.assert_allclose(rest[:, 2], np.log1p((across**2).sum(1) / 16), atol=1e-4)
     longer = np.arcsinh(0.1 * np.linalg.norm(x, axis=1)) - np.arcsinh(3.0)
-    np.testing.assert_allclose(rest[:, 4], longer, atol=1e-5)
-    np.testing.assert_allclose(rest[:, 5], np.tanh(10 * longer / 4), atol=1e-4)
-    np.testing.assert_allclose(rest[:, 6], np.arcsinh(3.0), rtol=1e-5)
+    np.testing.assert_allclose(rest[:, 6], longer, atol=1e-5)
+    np.testing.assert_allclose(rest[:, 7], np.tanh(10 * longer / 4), atol=1e-4)
+    np.testing.assert_allclose(rest[:, 8], np.arcsinh(3.0), rtol=1e-5)
 
 
-@pytest.mark.parametrize("length", [30.0, 60.0, 200.0])
-def test_one_jitter_is_the_same_for_units_of_all_sizes(length):
-    """A jitter of the amplitude, where it is more than the noise, is one step."""
-    found = related(np.stack([length * RAY, length * 1.1 * RAY]))
-    assert found["rest"][1, 5] == pytest.approx(np.tanh(0.1 / 0.4), rel=0.12)
+def test_relations_of_modes_and_crowds():
+    x = np.random.default_rng(0).normal(size=(30, 3)) * 4 + 10 * RAY
+    found, inputs = related(x, anchor=7), inputs_of(x)
+    places, crowds = np.asarray(inputs["modes"][0]), np.asarray(inputs["crowds"][0])
+    away = places - places[7]
+    np.testing.assert_allclose(found["away"], np.tanh(away[:, 1] / 2), atol=1e-5)
+    rest = np.asarray(found["rest"])
+    sizes = np.log1p((away**2).sum(-1) / 16)
+    np.testing.assert_allclose(rest[:, 3:6], sizes, atol=1e-5)
+    np.testing.assert_allclose(rest[:, 9:12], (crowds - crowds[7]) / 3, atol=1e-5)
+    np.testing.assert_allclose(rest[:, 12:], np.tile(crowds[7] / 3, (30, 1)), atol=1e-5)
 
 
-def test_an_anchor_is_moved_to_the_middle_of_its_cluster():
-    random = np.random.default_rng(0)
-    cluster = 6 * RAY + 0.5 * random.normal(size=(200, 3))
-    other = -20 * RAY + random.normal(size=(200, 3))
-    x = np.concatenate([6 * RAY[None] + [1.5, 0, -1.0], cluster, other])
-    middle = shortened(cluster).mean(0)
-    away = 2 * np.arctanh(np.asarray(related(x)["away"])[0])
-    np.testing.assert_allclose(away, shortened(x)[0] - middle, atol=0.15)
-
-
-def test_padding_moves_no_anchor():
+def test_padding_changes_nothing():
     x = np.stack([1.0 * RAY, 2 * RAY, 1.5 * RAY + 0.1])
     padded = np.concatenate([x, np.zeros((50, 3))])
     for name, part in related(padded).items():

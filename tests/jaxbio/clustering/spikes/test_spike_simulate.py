@@ -143,3 +143,14 @@ def test_noise_is_normal():
         assert (np.abs(found) > sds).mean() == pytest.approx(share, rel=0.15)
     assert abs(found.mean()) < 0.02
     assert len(np.unique(found)) > 39900
+
+
+def test_a_mixed_prior_is_one_of_both():
+    """With an alpha near zero a CRP has one cluster, an MFM of rate 3 seldom."""
+    cfg = dataclasses.replace(CONFIG, prior="mixed", alpha=1e-6, rate=3.0)
+    draw = jax.jit(jax.vmap(lambda key: simulate._partition(key, 60, cfg)))
+    labels = np.asarray(draw(jax.random.split(jax.random.key(0), 200)))
+    assert (labels[:, 60:] == -1).all() and (labels[:, :60] >= 0).all()
+    numbers = np.array([len(np.unique(row[:60])) for row in labels])
+    assert np.mean(numbers == 1) == pytest.approx(0.53, abs=0.1)
+    assert len(set(numbers)) >= 4
