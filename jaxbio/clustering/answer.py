@@ -99,11 +99,15 @@ def _answer(
     )
     picture(drawn.labels[best], drawn.log_prob[best], shared, counts)
     numbers = ", ".join(f"{k}: {p:.2f}" for k, p in enumerate(counts) if p >= 0.005)
-    return (
+    found = "1 cluster" if not labels.max() else f"{labels.max() + 1} clusters"
+    told = (
         f"{len(labels)} {what}s, {samples} samples, {len(best)} distinct\n"
         f"clusters and their probability: {numbers}\n"
-        f"the {kind} has {labels.max() + 1} clusters, in {out / 'labels.csv'}"
+        f"the {kind} has {found}, in {out / 'labels.csv'}"
     )
+    if estimate == "consensus" and not labels.max() and counts[1] < 0.5:
+        told += "\nsamples share little; --estimate=maxpear looks for weak structure"
+    return told
 
 
 def _write_labels(out, what, names, labels, certainty=None):

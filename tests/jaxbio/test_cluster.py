@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 
 from jaxbio import cluster
+from jaxbio.clustering import answer
 from jaxbio.clustering.consensus import consensus, maxpear
+from jaxbio.clustering.estimator import Samples
 from tests.jaxbio.clustering.runs import leave, tiny, tiny_graphs
 
 
@@ -110,3 +112,23 @@ def test_a_graph_has_no_columns(graph_model, tmp_path, capsys):
     arguments = [str(tmp_path / "small.txt"), f"--model={graph_model}", "--columns=x"]
     assert cluster.main([*arguments, f"--out={tmp_path / 'answer'}"]) == 2
     assert "--columns=x: a graph has none" in capsys.readouterr().err
+
+
+def test_weak_structure_is_told_of(tmp_path):
+    truth = np.repeat([0, 1], 60)
+    moved = np.random.default_rng(0).random((32, 120)) < 0.25
+
+    class Model:
+        def sample(self, data, samples, key):
+            return Samples(np.where(moved, 1 - truth, truth), np.zeros(samples))
+
+    def told(estimate):
+        how = {"samples": 32, "seed": 0, "estimate": estimate}
+        arguments = (range(120), "node", tmp_path, lambda *parts: None)
+        return answer._answer(Model(), None, *arguments, **how)
+
+    weak = "samples share little; --estimate=maxpear looks for weak structure"
+    assert told("consensus").endswith(weak)
+    assert "the consensus has 1 cluster, in" in told("consensus")
+    assert "the maxpear has 2 clusters, in" in told("maxpear")
+    assert weak not in told("maxpear")
