@@ -30,7 +30,7 @@ jax 0.10.2; ± is one standard error over sets:
                     tau 4 .029, tau 10 .020 (an exact sampler: .046, .020, .007);
                     -ELBO less its entropy .014, .008, .008 nats
     points-nd       300 sets of its generator (`--only tables`): AMI of one posterior
-                    sample .622 ± .020, of the consensus of 32 .755 ± .019; Gaussian
+                    sample .622 ± .020, of the consensus of 32 .749 ± .020; Gaussian
                     mixtures by BIC .741 ± .019, HDBSCAN .492 ± .024; best step 10,000
     points-2d, ccp  256 sets (`--only variants --model points-2d/ccp=runs/ccp`), a run
                     with --config.model.variant=ccp, best step 8,000: 3.94 ± .40 nats
