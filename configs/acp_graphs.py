@@ -12,8 +12,8 @@ graphs of 30 to 300 nodes that differ in degree, for networks with communities.
 eigenvectors of the normalised adjacency matrix and degrees for features; what is known
 of a node relative to the anchor is `jaxbio.clustering.graphs.encoding.relate`.
 
-Seed 42, one run each, `python -m benchmarks.clustering`, CPU (Intel Xeon), 2026-11-26,
-jax 0.10.2; AMI, ± is one standard error over graphs:
+Seed 42, one run each, `python -m benchmarks.clustering`, CPU (Intel Xeon), 2026-11-26
+and 27, jax 0.10.2; AMI, ± is one standard error over graphs:
 
     sbm             60 graphs (`--only sbm`): one posterior sample .815 ± .026, the
                     best of 32 .863 ± .026, their consensus .871 ± .028; Leiden .423,

@@ -9,8 +9,8 @@ principal axes of the whitened snippets of a problem, and where each comes to if
 moved to where it is crowded (`jaxbio.clustering.spikes.modes`); `:network` has a
 residual network along time instead, as published.
 
-Seed 42, one run, best step 4,500, CPU (Intel Xeon), 2026-11-26, jax 0.10.2; ± is one
-standard error over problems:
+Seed 42, one run, best step 4,500, CPU (Intel Xeon), 2026-11-26 and 27, jax 0.10.2; ± is
+one standard error over problems:
 
     64 problems of the simulator    AMI of one posterior sample .610 ± .028, of the most
                                     probable of 16 .648 ± .031

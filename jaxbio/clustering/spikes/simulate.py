@@ -171,6 +171,7 @@ def _seen(prepared: jax.Array, valid: jax.Array, cfg: Config) -> dict[str, jax.A
     if not cfg.features:
         return {"x": prepared}
     x = snippets.features(prepared, valid, cfg.features)
+    # Without jitter units spread alike as they are: hardly shortened.
     places, crowds = modes.modes(modes.shortened(x, max(cfg.jitter, 1e-3))[0], valid)
     return {"x": x, "modes": places, "crowds": crowds}
 
