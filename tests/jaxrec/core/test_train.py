@@ -98,6 +98,15 @@ def test_a_signal_saves_and_the_same_command_goes_on(tmp_path, whole, at, number
     assert state(tmp_path) == state(whole)
 
 
+@pytest.fixture
+def ctrl_c():
+    """Ctrl-C as in a terminal: a program that a shell runs with & ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("ctrl_c")
 def test_a_second_interrupt_does_not_wait(tmp_path, monkeypatch):
     """Sent while the first one's save is waited for, it ends the run at once."""
     before = signal.getsignal(signal.SIGINT)
