@@ -305,8 +305,7 @@ class AttentiveClustering:
         generator, cfg = self._kept.generator, self._kept.data_cfg
         full = 1 << (len(part) - 1).bit_length()
         part = [*part, *[part[-1]] * (full - len(part))]
-        made = [generator.inputs_of(sets[n][0], bucket, cfg) for n in part]
-        inputs = jax.tree.map(lambda *arrays: jnp.stack(arrays), *made)
+        inputs = generator.inputs_of([sets[n][0] for n in part], bucket, cfg)
         sizes = np.array([sets[n][1] for n in part])
         return inputs, jnp.asarray(np.arange(bucket) < sizes[:, None])
 

@@ -1,6 +1,7 @@
 """A graph of a user as the padded arrays that a trained model takes."""
 
 import functools
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -21,21 +22,25 @@ def size_of(graph: Any) -> int:
     return len(as_graph(graph))
 
 
-def inputs_of(graph: Any, size: int, cfg: Any) -> dict[str, jax.Array]:
-    """One graph, padded; its features are those of training without random signs.
+def inputs_of(graphs: Sequence[Any], size: int, cfg: Any) -> dict[str, jax.Array]:
+    """Graphs, padded; their features are those of training without random signs.
 
     Args:
-      graph: as for `as_graph`.
+      graphs: B, each as for `as_graph`.
       size: N of the arrays, the number of nodes or more.
       cfg: of the generator that the model was trained on; `features` is read.
 
     Returns:
-      {"features": (N, F), "adjacency": (N, N)}, float32. Nodes keep their order.
+      {"features": (B, N, F), "adjacency": (B, N, N)}, float32. Nodes keep their order.
 
     Raises:
-      ValueError: it is no graph, or has more nodes.
+      ValueError: one is no graph, or has more nodes.
     """
-    graph = as_graph(graph)
+    made = [_one(as_graph(graph), size, cfg) for graph in graphs]
+    return jax.tree.map(lambda *arrays: jnp.stack(arrays), *made)
+
+
+def _one(graph, size, cfg):
     if len(graph) > size:
         raise ValueError(f"a graph of {len(graph)} nodes has no place among {size}")
     u, v = graph.edges.T

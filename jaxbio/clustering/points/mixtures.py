@@ -10,6 +10,8 @@ sizes, partitions and shapes are those of each set, not of a batch.
 """
 
 import dataclasses
+import functools
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import jax
@@ -182,37 +184,42 @@ def size_of(points: Any) -> int:
     return len(_table(points))
 
 
-def inputs_of(points: Any, size: int, cfg: Config) -> dict[str, jax.Array]:
-    """A table of points (n, d), d at most cfg.dims, as the model sees it.
+def inputs_of(sets: Sequence[Any], size: int, cfg: Config) -> dict[str, jax.Array]:
+    """Tables of points (n, d), d at most cfg.dims, as the model sees them.
 
     Args:
-      points: as for `size_of`.
-      size: rows of the result, n or more.
+      sets: B tables, each as for `size_of`.
+      size: rows of each in the result, n or more.
       cfg: of the generator that the model was trained on.
 
     Returns:
-      {"x": (size, cfg.dims) float32}.
+      {"x": (B, size, cfg.dims) float32}.
 
     Raises:
       ValueError: as `size_of`, or the model does not take as many coordinates.
     """
-    table = _table(points)
-    count, dims = table.shape
     least = cfg.min_dims or cfg.dims
-    if not least <= dims <= cfg.dims:
-        wanted = f"{least} to {cfg.dims}" if least < cfg.dims else f"{cfg.dims}"
-        raise ValueError(
-            f"points: the model takes {wanted} coordinates, got {dims} (shape "
-            f"{table.shape})"
-        )
-    x = np.zeros((size, cfg.dims), np.float32)
-    # Taken away in double precision: a far origin costs no digits.
-    centre = np.median(table, 0) if cfg.centre else 0.0
-    x[:count, :dims] = table - centre
-    return {"x": _prepared(x, np.arange(size) < count, cfg)}
+    x = np.zeros((len(sets), size, cfg.dims), np.float32)
+    counts = np.zeros(len(sets), np.int32)
+    for number, table in enumerate(map(_table, sets)):
+        count, dims = table.shape
+        if not least <= dims <= cfg.dims:
+            wanted = f"{least} to {cfg.dims}" if least < cfg.dims else f"{cfg.dims}"
+            raise ValueError(
+                f"points: the model takes {wanted} coordinates, got {dims} (shape "
+                f"{table.shape})"
+            )
+        # Taken away in double precision: a far origin costs no digits.
+        centre = np.median(table, 0) if cfg.centre else 0.0
+        x[number, :count, :dims] = table - centre
+        counts[number] = count
+    # All at once: to call a program for every table would take longer than its answer.
+    return {"x": _prepared(x, np.arange(size) < counts[:, None], cfg)}
 
 
-_prepared = jax.jit(prepared, static_argnames="cfg")
+@functools.partial(jax.jit, static_argnames="cfg")
+def _prepared(x, valid, cfg):
+    return jax.vmap(lambda *one: prepared(*one, cfg))(x, valid)
 
 
 def _table(points: Any) -> np.ndarray:

@@ -17,6 +17,7 @@ et al., 2019): templates are not from recordings, and collisions are simulated.
 
 import dataclasses
 import functools
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import jax
@@ -208,20 +209,25 @@ def size_of(prepared: Any) -> int:
     return found[0]
 
 
-def inputs_of(prepared: Any, size: int, cfg: Config) -> dict[str, jax.Array]:
-    """Snippets of one channel, from `snippets.prepare`, as a trained model takes them.
+def inputs_of(problems: Sequence[Any], size: int, cfg: Config) -> dict[str, jax.Array]:
+    """Snippets, from `snippets.prepare`, as a trained model takes them.
 
     Args:
-        prepared: (n, LENGTH, CHANNELS) aligned and whitened, noise sd.
-        size: Rows of the result, n or more.
+        problems: B channels' (n, LENGTH, CHANNELS), aligned and whitened, noise sd.
+        size: Rows of each in the result, n or more.
         cfg: Of the training; `features` and `jitter` are read.
 
     Returns:
-        As the inputs of `draw`, of so many rows.
+        As the inputs of B calls of `draw`, of so many rows.
 
     Raises:
         ValueError: As `size_of`.
     """
+    made = [_one(prepared, size, cfg) for prepared in problems]
+    return jax.tree.map(lambda *arrays: jnp.stack(arrays), *made)
+
+
+def _one(prepared, size, cfg):
     count = size_of(prepared)
     x = np.zeros((size, snippets.LENGTH, snippets.CHANNELS), np.float32)
     x[:count] = prepared

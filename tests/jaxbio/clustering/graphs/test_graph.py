@@ -55,7 +55,7 @@ def test_the_largest_component_is_found():
 def test_inputs_are_those_of_training_padded():
     cfg = sbm.Config(features=Features(eigenvectors=3, iterations=0))
     graph = small()
-    inputs = sbm.inputs_of(graph, 11, cfg)
+    inputs = jax.tree.map(lambda x: x[0], sbm.inputs_of([graph], 11, cfg))
     expected = np.zeros((11, 11))
     expected[:8, :8] = graph.matrix().toarray()
     np.testing.assert_array_equal(inputs["adjacency"], expected)
@@ -64,7 +64,7 @@ def test_inputs_are_those_of_training_padded():
     np.testing.assert_allclose(inputs["features"], features, atol=1e-5)
     assert sbm.size_of(graph) == 8
     with pytest.raises(ValueError, match="8 nodes has no place among 7"):
-        sbm.inputs_of(graph, 7, cfg)
+        sbm.inputs_of([graph], 7, cfg)
 
 
 @pytest.mark.parametrize("form", [np.asarray, np.ndarray.tolist, sparse.csr_matrix])

@@ -93,9 +93,9 @@ def test_units_order_and_origin_of_columns_do_not_matter():
         [0, 2, 0.5],
         [0, 0, 1],
     ]
-    x = np.asarray(inputs_of(points, 64, cfg)["x"])
+    x = np.asarray(inputs_of([points], 64, cfg)["x"][0])
     other = points[:, [2, 0, 1]] * [10, 0.01, 3] + [5, 0, -1]
-    np.testing.assert_allclose(inputs_of(other, 64, cfg)["x"], x, atol=1e-4)
+    np.testing.assert_allclose(inputs_of([other], 64, cfg)["x"][0], x, atol=1e-4)
     variances = x[:40].var(0)
     assert (np.diff(variances) <= 0).all() and variances[3] == 0
     away = x[:40] - x[:40].mean(0)
@@ -111,13 +111,13 @@ def test_data_are_prepared_like_what_was_drawn():
     for points, row, wanted in zip(x, labels, expected, strict=True):
         size = (row >= 0).sum()
         moved = 3.0 * points[:size].astype(float) + 1e6
-        found = inputs_of(moved, 8, cfg)["x"]
+        found = inputs_of([moved], 8, cfg)["x"][0]
         np.testing.assert_allclose(found, wanted, atol=2e-5)
 
 
 def test_points_that_are_all_equal_are_zero():
     cfg = Config(min_points=4, max_points=4, standardise=True)
-    found = inputs_of(np.full((3, 2), 7.5), 8, cfg)["x"]
+    found = inputs_of([np.full((3, 2), 7.5)], 8, cfg)["x"][0]
     assert (np.asarray(found) == 0).all()
 
 
@@ -137,9 +137,9 @@ def test_bad_points_are_refused(points, message):
 
 def test_a_wrong_number_of_coordinates_is_refused():
     with pytest.raises(ValueError, match="the model takes 2 coordinates, got 3"):
-        inputs_of(np.zeros((4, 3)), 8, Config())
+        inputs_of([np.zeros((4, 3))], 8, Config())
     with pytest.raises(ValueError, match="takes 2 to 5 coordinates, got 6"):
-        inputs_of(np.zeros((4, 6)), 8, Config(dims=5, min_dims=2))
+        inputs_of([np.zeros((4, 6))], 8, Config(dims=5, min_dims=2))
 
 
 @pytest.mark.parametrize(

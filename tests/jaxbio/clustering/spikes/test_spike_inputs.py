@@ -12,11 +12,11 @@ SHAPE = (snippets.LENGTH, snippets.CHANNELS)
 def test_snippets_are_padded_and_reduced_as_in_training():
     x = np.random.default_rng(0).normal(size=(9, *SHAPE)).astype(np.float32)
     assert simulate.size_of(x) == 9
-    whole = simulate.inputs_of(x, 16, simulate.Config())["x"]
+    whole = simulate.inputs_of([x], 16, simulate.Config())["x"][0]
     np.testing.assert_array_equal(whole[:9], x)
     assert whole.shape == (16, *SHAPE) and not np.asarray(whole[9:]).any()
     cfg = simulate.Config(features=3)
-    few = np.asarray(simulate.inputs_of(x, 16, cfg)["x"])
+    few = np.asarray(simulate.inputs_of([x], 16, cfg)["x"][0])
     expected = snippets.features(x, np.ones(9, bool), 3)
     np.testing.assert_allclose(few[:9], expected, atol=1e-3)
     assert few.shape == (16, 3) and not few[9:].any()
