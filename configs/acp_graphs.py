@@ -77,6 +77,8 @@ _GENERATORS = {
         "mixing": (0.2, 0.95),  # how far blocks show
         "uneven": 0.4,
         "spread": (0.0, 1.0),  # of the nodes' degrees
+        "local": 0.0,  # share of graphs whose blocks have a shape inside
+        "reach": (0.3, 3.0),  # of an edge in these, in sd of a block's places
         "features": _FEATURES | {"operator": "regularised"},
     },
 }

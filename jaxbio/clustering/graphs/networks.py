@@ -9,6 +9,11 @@ that are almost apart, of equal or very different sizes.
 `mixing` is what a random walk keeps of its block in a step: with k equal blocks b is
 1 + (k - 1) m inside to 1 - m across, so that the signal-to-noise ratio of
 `symmetric_sbm` is the mean degree times m squared.
+
+Real communities have a shape inside: friends of friends are friends, which a block
+model lacks, so that what is trained on it takes every dense corner for a community of
+its own. In a share of the graphs nodes therefore have places, and those of one block
+know whom they are near to.
 """
 
 import dataclasses
@@ -40,6 +45,9 @@ class Config:
       mixing: m, uniform.
       uneven: sd of the logarithm of factors on the rates of single pairs of blocks.
       spread: sds of the logarithm of theta, uniform.
+      local: the share of graphs in which nodes of a block have places in the plane,
+        normal with an sd of 1, and rates fall with the distance as a bell does.
+      reach: sds of that bell, uniform in their logarithm.
       features: columns of the nodes.
     """
 
@@ -51,6 +59,8 @@ class Config:
     mixing: tuple[float, float] = (0.2, 0.95)
     uneven: float = 0.4
     spread: tuple[float, float] = (0.0, 1.0)
+    local: float = 0.0
+    reach: tuple[float, float] = (0.3, 3.0)
     features: Features = Features()
 
     def __post_init__(self):
@@ -60,18 +70,20 @@ class Config:
                 f"generator.max_clusters: want 1 or more, got {self.max_clusters}; "
                 f"uneven: want 0 or more, got {self.uneven}"
             )
-        for name in ("evenness", "degree", "mixing", "spread"):
-            positive = name in ("evenness", "degree")
+        for name in ("evenness", "degree", "mixing", "spread", "reach"):
+            positive = name in ("evenness", "degree", "reach")
             check_range(name, getattr(self, name), 0, above=positive)
         if self.mixing[1] > 1:
             raise ValueError(f"generator.mixing: want at most 1, got {self.mixing}")
+        if not 0 <= self.local <= 1:
+            raise ValueError(f"generator.local: want a share, got {self.local}")
 
 
 def draw(key: jax.Array, cfg: Config) -> dict:
     """Draws one graph, as `jaxbio.clustering.graphs.sbm.draw` does."""
-    keys = jax.random.split(key, 6)
+    keys = jax.random.split(key, 7)
     most, clusters = cfg.max_points, cfg.max_clusters
-    u = jax.random.uniform(keys[0], (6,))
+    u = jax.random.uniform(keys[0], (8,))
     size = jnp.round(_between(u[0], cfg.min_points, most)).astype(jnp.int32)
     highest = jnp.clip(size // _NODES, 1, clusters)
     k = 1 + jnp.floor(u[1] ** 2 * highest).astype(jnp.int32)
@@ -95,8 +107,20 @@ def draw(key: jax.Array, cfg: Config) -> dict:
     wanted = jnp.linalg.multi_dot(
         (member, rates, member.T), precision=jax.lax.Precision.HIGHEST
     )
+    if cfg.local:
+        reach = jnp.where(u[6] < cfg.local, _between(u[7], *cfg.reach), jnp.inf)
+        wanted = wanted * _nearness(keys[6], labels, reach)
     wanted = wanted * (size * degree / jnp.maximum(wanted.sum(), 1e-9))
     return graph_between(keys[4], keys[5], labels, wanted, cfg.features)
+
+
+def _nearness(key: jax.Array, labels: jax.Array, reach: jax.Array) -> jax.Array:
+    """Factors (N, N) on rates: of a block's pairs 1 in the mean, across 1."""
+    places = jax.random.normal(key, (len(labels), 2))
+    squares = ((places[:, None] - places) ** 2).sum(-1)
+    inside = (labels[:, None] == labels) & (labels >= 0)
+    near = jnp.where(inside, jnp.exp(-squares / (2 * reach**2)), 0)
+    return jnp.where(inside, near * inside.sum() / jnp.maximum(near.sum(), 1e-9), 1)
 
 
 def _between(share: jax.Array, least: float, most: float) -> jax.Array:

@@ -76,6 +76,29 @@ def test_nodes_differ_in_degree():
     assert spread[0.0] == pytest.approx(0.35, abs=0.03) and spread[1.0] > 0.7
 
 
+def test_friends_of_friends_are_friends_in_blocks_with_a_shape():
+    found = {}
+    for name, local in {"plain": 0.0, "local": 1.0}.items():
+        cfg = dataclasses.replace(
+            PLAIN, local=local, reach=(0.5, 0.5), mixing=(0.6, 0.6), min_points=120
+        )
+        adjacency, labels = draws(cfg)
+        paths = np.einsum("bij,bjk->bik", adjacency, adjacency)
+        paths *= 1 - np.eye(120)
+        inside = adjacency * (labels[:, :, None] == labels[:, None])
+        several = labels.max(1) > 0
+        found[name] = (
+            (paths * adjacency).sum() / paths.sum(),
+            adjacency.sum() / labels.size,
+            inside[several].sum() / adjacency[several].sum(),
+        )
+    closed, degree, kept = zip(found["plain"], found["local"], strict=True)
+    assert closed[1] > 2 * closed[0] and closed[1] > 0.2
+    # How many edges there are, and how many of them stay inside, is as before.
+    assert degree[1] == pytest.approx(degree[0], rel=0.12)  # some are sure
+    assert kept[1] == pytest.approx(kept[0], abs=0.05)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -83,6 +106,8 @@ def test_nodes_differ_in_degree():
         ({"degree": (0.0, 4.0)}, "degree: want two numbers above 0, the smaller first"),
         ({"spread": (1.0, 0.5)}, "spread: want two numbers of at least 0, the small"),
         ({"mixing": (0.5, 1.5)}, "mixing: want at most 1"),
+        ({"reach": (0.0, 1.0)}, "reach: want two numbers above 0, the smaller first"),
+        ({"local": 1.5}, "local: want a share, got 1.5"),
         ({"min_points": 1}, "min_points, max_points: want 2 <= min_points"),
     ],
 )
