@@ -285,6 +285,8 @@ def speed(bench: harness.Benchmark, where: str) -> None:
         bench.compare(
             f"{case} of 199 points", candidates, work={"sets": len(some)}, points=199
         )
+    if jax.default_backend() != "cpu":
+        throughput(bench, answers, chains, where)
     one = sets[0]
     bench.compare(
         "256 samples of one set of 199 points",
@@ -319,6 +321,33 @@ def speed(bench: harness.Benchmark, where: str) -> None:
     bench.record(
         "time by number of clusters, 8 sets of 192 points, 32 samples",
         seconds={str(k): round(value, 4) for k, value in times.items()},
+    )
+
+
+def throughput(bench: harness.Benchmark, answers, chains, where: str) -> None:
+    """Sets per second of an accelerator beside those of one core (target C1).
+
+    Sides have as many sets as they want: thousands, and a few dozen.
+    """
+    count, few = (256, 8) if bench.quick else (4096, 64)
+    sets, _ = drawn_sets(where, count, 199)
+    answers(sets)
+    rates: dict[str, list[float]] = {"ours": [], "Gibbs": []}
+    for _ in range(3 if bench.quick else 7):
+        for name, run, some in (
+            ("ours", answers, sets),
+            ("Gibbs", chains, sets[:few]),
+        ):
+            begin = time.perf_counter()
+            run(some)
+            rates[name].append(len(some) / (time.perf_counter() - begin))
+    bench.target(
+        "C1",
+        np.divide(rates["ours"], rates["Gibbs"]),
+        sets=count,
+        points=199,
+        sets_per_second=round(float(np.median(rates["ours"])), 1),
+        peer="Gibbs, 150 sweeps, one core",
     )
 
 

@@ -1,15 +1,18 @@
 """Everything that waits for a GPU, most valuable first, inside a budget of time.
 
 python -m benchmarks.on_gpu [--budget-seconds 540] [--out DIR] [--quick] [--only scan]
+    [--together 8]
 
 Parts are processes of their own: one that fails or takes too long leaves the others
 alone. In ``--out`` there are then, written as things become known: the rows of every
 benchmark, ``on_gpu.jsonl`` with how each part ended (and the results of trainings), and
-``on_gpu.log`` with all that the parts printed. The table of targets is printed last.
+in ``on_gpu/`` what each part printed. The table of targets is printed last.
 
-The benchmarks need jax, optax, etils and PyTorch only. The trainings at the end need
-all that jaxrec depends on, and data under JAXREC_DATA_DIR; the same command goes on
-with one that did not finish, if ``--runs`` still has it.
+Benchmarks have the machine to themselves, and need jax, optax, etils and PyTorch only.
+The trainings after them share it, ``--together`` at a time, since each alone leaves
+most of a GPU idle. They need all that jaxrec depends on, and most of them data under
+JAXREC_DATA_DIR; the same command goes on with those that did not finish, if ``--runs``
+still has them.
 """
 
 import argparse
@@ -19,8 +22,10 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -59,40 +64,108 @@ def parts(out: Path, runs: Path, quick: bool) -> list[Part]:
         command = [sys.executable, "-m", f"benchmarks.{name}", *flags, *more]
         return Part(name, command, seconds, needs)
 
-    def training(data: str, seconds: float, config: str, *more: str) -> Part:
-        name = f"{config}-{data}"
+    def training(
+        name: str,
+        seconds: float,
+        config: str,
+        *more: str,
+        package: str = "jaxrec",
+        needs: tuple[str, ...] = ("JAXREC_DATA_DIR",),
+    ) -> Part:
+        file, _, argument = config.partition(":")
         command = [
-            *(sys.executable, "-m", "jaxrec.main", f"--workdir={runs / name}"),
-            f"--config={ROOT / 'configs' / config}.py:{data}",
-            "--config.model.compute_dtype=bfloat16",
+            *(sys.executable, "-m", f"{package}.main", f"--workdir={runs / name}"),
+            f"--config={ROOT / 'configs' / file}.py:{argument}".rstrip(":"),
             *more,
         ]
-        if quick:
-            command += ["--config.train.steps=2", "--config.eval.max_users=64"]
-            command += ["--config.train.eval_every=2", "--config.batch.size=8"]
-        needs = (*_MODULES, "JAXREC_DATA_DIR")
-        return Part(f"train {config} {data}", command, seconds, needs, runs / name)
+        return Part(name, command, seconds, (*_MODULES, *needs), runs / name)
 
-    published = (
-        "--config.model.sizes=(8,16,32,64,128,256,512,1024)",
-        "--config.model.size_weights=()",
-    )
+    def process(name: str, config: str, steps: int) -> Part:
+        """A clustering process, on more sets a step than a CPU would take."""
+        return training(
+            name,
+            1500,
+            config,
+            f"--config.batch.sets={4 if quick else 64}",
+            f"--config.train.steps={2 if quick else steps}",
+            *(["--config.eval.sets=2"] if quick else []),
+            package="jaxbio",
+            needs=(),
+        )
+
+    def study(data: str, arm: str, mode: str) -> Part:
+        """A cell of the study; cells can be put into one directory later."""
+        return training(
+            f"{data}-{arm}-{mode}",
+            1500,
+            f"ae_ar:{data}",
+            f"--config.study.arms=('{arm}',)",
+            f"--config.study.modes=('{mode}',)",
+            "--config.run.model.compute_dtype=bfloat16",
+            *(_quick_steps(f"modes.{mode}.", "run.") if quick else []),
+        )
+
+    def recommender(name: str, config: str, seed: int, *more: str) -> Part:
+        return training(
+            f"{name}-{seed}",
+            600,
+            config,
+            f"--config.seed={seed}",
+            "--config.model.compute_dtype=bfloat16",
+            *more,
+            *(_quick_steps("", "") if quick else []),
+        )
+
+    def against_ids(data: str, seed: int) -> list[Part]:
+        """fMRLRec at its published sizes, and LRURec of the largest."""
+        protocol = ("--config.eval.mask=none", "--config.train.monitor=ndcg@10")
+        return [
+            recommender(f"fmrlrec-{data}", f"fmrlrec:{data}", seed, *_SIZES),
+            recommender(f"ids-{data}", f"lrurec:{data}", seed, *_WIDE, *protocol),
+        ]
+
     return [
+        bench("clustering", 120, "--only", "speed", needs=("numba",)),
+        bench("serving", 120, "--only", "batch,window"),
+        bench("attention_step", 150),
+        bench("study_group", 90),
+        bench("topk", 90),
+        bench("nested", 90),
+        bench("funnel", 120),
         bench("scan", 100),
         bench("train_step", 150),
         bench("softmax", 150),
-        bench("attention_step", 150),
-        bench("serving", 120, "--only", "batch,window"),
-        bench("study_group", 90),
-        bench("topk", 90),
-        bench("clustering", 120, "--only", "speed", needs=("numba",)),
-        bench("funnel", 120),
-        bench("nested", 90),
-        training("ml1m", 200, "lrurec"),
-        training("beauty", 200, "fmrlrec", *published),
-        training("beauty", 200, "lrurec"),
         bench("evaluation", 90),
+        process("spikes", "acp_spikes", 20_000),
+        process("networks", "acp_graphs:networks", 10_000),
+        process("symmetric", "acp_graphs:symmetric", 10_000),
+        study("ml1m", "ce", "ar"),
+        study("ml1m", "ce", "ae"),
+        *(
+            study(data, arm, mode)
+            for data in ("games", "beauty")
+            for arm in ("ce", "local", "bpr")
+            for mode in ("ar", "ae")
+        ),
+        *(
+            part
+            for seed in (42, 43, 44)
+            for data in ("beauty", "toys", "games2018", "yelp")
+            for part in against_ids(data, seed)
+        ),
+        recommender("lrurec-ml1m", "lrurec:ml1m", 42),
     ]
+
+
+_SIZES = ("--config.model.sizes=(8,16,32,64,128,256,512,1024)",)
+_SIZES += ("--config.model.size_weights=()",)
+_WIDE = ("--config.model.dim=1024",)
+
+
+def _quick_steps(where: str, run: str) -> list[str]:
+    """Flags of a training of two steps, of a section with train and one with batch."""
+    few = {f"{where}train.steps": 2, f"{run}train.eval_every": 2, f"{run}batch.size": 8}
+    return [f"--config.{key}={value}" for key, value in few.items()]
 
 
 def missing(part: Part) -> str:
@@ -106,19 +179,23 @@ def missing(part: Part) -> str:
     return ""
 
 
-def run(part: Part, log: Path, seconds: float) -> dict[str, Any]:
+def run(part: Part, log: Path, seconds: float, share: float = 1.0) -> dict[str, Any]:
     """Runs a part and says how it ended.
 
     Args:
         part: What to run.
         log: File that its output is appended to.
         seconds: Most seconds it may take, `_GRACE` to end among them.
+        share: Of the accelerator's memory.
 
     Returns:
         ``ended`` ("done", "failed", "stopped at its limit"), ``seconds``, and the end
         of the output if it failed.
     """
     begin = time.monotonic()
+    environment = dict(os.environ)
+    if share < 1:
+        environment["XLA_PYTHON_CLIENT_MEM_FRACTION"] = f"{0.9 * share:.3f}"
     with log.open("ab") as stream:
         stream.write(f"\n== {part.name}: {' '.join(part.command)}\n".encode())
         stream.flush()
@@ -126,6 +203,7 @@ def run(part: Part, log: Path, seconds: float) -> dict[str, Any]:
         process = subprocess.Popen(
             part.command,
             cwd=ROOT,
+            env=environment,
             stdout=stream,
             stderr=subprocess.STDOUT,
             start_new_session=True,  # so that its helpers can be ended with it
@@ -153,7 +231,9 @@ def results(workdir: Path) -> dict[str, Any]:
             row = json.loads(line)
             found[row["kind"]] = row
     if test.exists():
-        found["test"] = json.loads(test.read_text())
+        figures = json.loads(test.read_text())
+        nested = all(isinstance(value, dict) for value in figures.values())
+        found["test"] = figures if nested else {"test": figures}
     return found
 
 
@@ -164,10 +244,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     flags.add_argument("--out", type=Path, default=report.RESULTS)
     flags.add_argument("--runs", type=Path, default=ROOT / "runs" / "on_gpu")
     flags.add_argument("--only", default="", help="names of parts, by comma")
+    flags.add_argument("--together", type=int, default=8, help="trainings at a time")
     flags.add_argument("--quick", action="store_true", help="small shapes: a look")
     options = flags.parse_args(argv)
     out, begin = options.out.absolute(), time.monotonic()
-    out.mkdir(parents=True, exist_ok=True)
+    (out / "on_gpu").mkdir(parents=True, exist_ok=True)
     todo = parts(out, options.runs.absolute(), options.quick)
     if options.only:
         wanted = options.only.split(",")
@@ -175,31 +256,51 @@ def main(argv: Sequence[str] | None = None) -> None:
             names = [part.name for part in todo]
             flags.error(f"--only names {sorted(unknown)}; parts are {names}")
         todo = [part for part in todo if part.name in wanted]
-    for part in todo:
+    writing = threading.Lock()
+
+    def one(part: Part, share: float = 1.0) -> None:
         left = options.budget_seconds - (time.monotonic() - begin)
         if lacking := missing(part):
             row = {"ended": f"left out: {lacking} is missing"}
         elif left < 2 * _GRACE:
             row = {"ended": "left out: no time left"}
         else:
-            row = run(part, out / "on_gpu.log", left)
+            row = run(part, out / "on_gpu" / f"{part.name}.log", left, share)
             if part.workdir is not None:
                 row |= results(part.workdir)
-        with (out / "on_gpu.jsonl").open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps({"part": part.name, **row}) + "\n")
-        seconds = time.monotonic() - begin
-        print(f"{seconds:6.0f} s  {part.name:<14} {row['ended']}", flush=True)
-        if "output" in row:
-            print(row["output"], flush=True)
-        for kind, figures in _short(row).items():
-            print(f"          {kind}: {figures}", flush=True)
+        with writing:
+            with (out / "on_gpu.jsonl").open("a", encoding="utf-8") as stream:
+                stream.write(json.dumps({"part": part.name, **row}) + "\n")
+            _tell(part, row, time.monotonic() - begin)
+
+    trainings = [part for part in todo if part.workdir is not None]
+    for part in todo:
+        if part not in trainings:
+            one(part)
+    many = max(1, min(options.together, len(trainings)))
+    _in_order(lambda part: one(part, 1 / many), trainings, many)
     print(report.table(report.rows(out, options.quick)))
+
+
+def _in_order(work: Callable[[Part], None], todo: Sequence[Part], many: int) -> None:
+    """Begins parts in their order, with so many under way."""
+    with ThreadPoolExecutor(many) as pool:
+        for waiting in [pool.submit(work, part) for part in todo]:
+            waiting.result()
+
+
+def _tell(part: Part, row: dict[str, Any], seconds: float) -> None:
+    print(f"{seconds:6.0f} s  {part.name:<14} {row['ended']}", flush=True)
+    if "output" in row:
+        print(row["output"], flush=True)
+    for kind, figures in _short(row).items():
+        print(f"          {kind}: {figures}", flush=True)
 
 
 def _short(row: dict[str, Any]) -> dict[str, dict[str, float]]:
     """Returns the figures of a training that people look at first."""
     some = {"valid": row.get("valid", {}), **row.get("test", {})}
-    keys = ("step", "recall@10", "ndcg@10")
+    keys = ("step", "recall@10", "ndcg@10", "elbo", "ami", "best_ami")
     return {
         kind: {key: figures[key] for key in keys if key in figures}
         for kind, figures in some.items()

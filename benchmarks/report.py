@@ -90,11 +90,12 @@ TARGETS = {
     ),
     "G3": Target("softmax loss bf16 / blocks in XLA", 1.5, 3, _GPU),
     "G3b": Target("softmax loss bf16 / fastest PyTorch", 1.0, None, _GPU),
+    "C1": Target("sets clustered per second / one core's Gibbs", 100, None, _GPU),
     "G4": Target("event and top 100 of many / PyTorch", 1.5, 3, _GPU | {"batch": 4096}),
 }
 _CASE = (
     *("model", "shape", "items", "positions", "dim", "length", "batch"),
-    *("k", "funnel", "data", "steps", "peer", "keep_freed_memory"),
+    *("k", "funnel", "data", "steps", "sets", "peer", "keep_freed_memory"),
 )
 
 

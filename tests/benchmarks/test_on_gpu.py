@@ -50,7 +50,7 @@ def test_a_part_that_fails_leaves_the_others_alone(ends, tmp_path, capsys):
         "done",
     ]
     assert rows[0]["output"].strip() == "no such device"
-    assert "hello" in (tmp_path / "on_gpu.log").read_text()
+    assert "hello" in (tmp_path / "on_gpu" / "works.log").read_text()
     assert "| G4 |" in capsys.readouterr().out
 
 
@@ -90,10 +90,30 @@ def test_a_training_leaves_its_figures(ends, tmp_path):
     assert row["test"] == {"lru": {"recall@10": 0.5}}
 
 
+def test_trainings_share_the_machine(ends, tmp_path):
+    """Each waits for the other's file."""
+
+    def waits(own, other):
+        return part(
+            f"train {own}",
+            "import os, pathlib, time\n"
+            f"pathlib.Path({str(tmp_path / own)!r}).touch()\n"
+            f"while not os.path.exists({str(tmp_path / other)!r}): time.sleep(0.05)\n"
+            "print(os.environ['XLA_PYTHON_CLIENT_MEM_FRACTION'])\n",
+            workdir=tmp_path / f"run {own}",
+        )
+
+    rows = ends(waits("a", "b"), waits("b", "a"), flags=["--together", "2"])
+    assert [row["ended"] for row in rows] == ["done", "done"]
+    assert "0.450" in (tmp_path / "on_gpu" / "train a.log").read_text()
+
+
 def test_an_unknown_part_is_refused(capsys):
     with pytest.raises(SystemExit):
         on_gpu.main(["--only", "scans"])
-    assert "--only names ['scans']; parts are ['scan', " in capsys.readouterr().err
+    assert (
+        "--only names ['scans']; parts are ['clustering', " in capsys.readouterr().err
+    )
 
 
 def test_benchmarks_do_not_need_what_a_gpu_machine_lacks():
