@@ -54,9 +54,9 @@ class Part(NamedTuple):
     workdir: Path | None = None
 
 
-def parts(out: Path, runs: Path, quick: bool) -> list[Part]:
-    """Returns all parts, most valuable first."""
-    flags = ["--out", str(out), "--seconds", "5", *(["--quick"] if quick else [])]
+def parts(out: Path, runs: Path, quick: bool, each: float = 5.0) -> list[Part]:
+    """Returns all parts, most valuable first; a comparison takes `each` seconds."""
+    flags = ["--out", str(out), f"--seconds={each}", *(["--quick"] if quick else [])]
 
     def bench(
         name: str, seconds: float, *more: str, needs: tuple[str, ...] = ()
@@ -241,6 +241,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Runs the parts in order while there is time."""
     flags = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     flags.add_argument("--budget-seconds", type=float, default=540)
+    flags.add_argument("--seconds", type=float, default=5, help="of a comparison")
     flags.add_argument("--out", type=Path, default=report.RESULTS)
     flags.add_argument("--runs", type=Path, default=ROOT / "runs" / "on_gpu")
     flags.add_argument("--only", default="", help="names of parts, by comma")
@@ -249,7 +250,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     options = flags.parse_args(argv)
     out, begin = options.out.absolute(), time.monotonic()
     (out / "on_gpu").mkdir(parents=True, exist_ok=True)
-    todo = parts(out, options.runs.absolute(), options.quick)
+    todo = parts(out, options.runs.absolute(), options.quick, options.seconds)
     if options.only:
         wanted = options.only.split(",")
         if unknown := set(wanted) - {part.name for part in todo}:

@@ -25,7 +25,7 @@ def fixture_ends(tmp_path, monkeypatch):
     monkeypatch.setattr(on_gpu, "_GRACE", 2)
 
     def ends(*parts, flags=()):
-        monkeypatch.setattr(on_gpu, "parts", lambda out, runs, quick: list(parts))
+        monkeypatch.setattr(on_gpu, "parts", lambda *_: list(parts))
         on_gpu.main(["--out", str(tmp_path), "--quick", *flags])
         lines = (tmp_path / "on_gpu.jsonl").read_text().splitlines()
         return [json.loads(line) for line in lines]
