@@ -5,6 +5,7 @@ Outside they are strings; integers are accepted and stand for the string that th
 as. Ids that the model was not trained on are unknown.
 """
 
+import operator
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -83,13 +84,21 @@ class ItemIds:
         unknown = [raw for raw, number in zip(raws, found, strict=True) if not number]
         return np.array([n for n in found if n], np.int32), unknown
 
-    def raw(self, numbers: Iterable[int]) -> tuple[str, ...]:
+    def raw(self, numbers: Sequence[int]) -> tuple[str, ...]:
         """Raw ids of numbers."""
-        return tuple([self._raw[number] for number in numbers])
+        return _taken(self._raw, numbers)
 
-    def titles(self, numbers: Iterable[int]) -> tuple[str, ...]:
+    def titles(self, numbers: Sequence[int]) -> tuple[str, ...]:
         """Titles of numbers, "" where unknown."""
-        return tuple([self._titles[number] for number in numbers])
+        if not self._has_titles:
+            return ("",) * len(numbers)
+        return _taken(self._titles, numbers)
+
+
+def _taken(values: list[str], numbers: Sequence[int]) -> tuple[str, ...]:
+    if len(numbers) < 2:  # for which `itemgetter` has another answer, or none
+        return tuple([values[number] for number in numbers])
+    return operator.itemgetter(*numbers)(values)
 
 
 class UserIds:
