@@ -87,7 +87,7 @@ class MaskedBatches(Batches):
         cut, plan = self._plan(epoch)
         windows, rows, columns = plan[position]
         number, within, source, slot = self._places(cut, windows, rows, columns)
-        hidden = self._hidden(epoch, self._masked(cut.count[windows]), number, source)
+        hidden = self._hidden(epoch, cut.count[windows], number, source)
         tokens, segments = np.zeros((2, self.rows, self.length), np.int32)
         items, begin = self._values[source], cut.begin[windows]
         shown, targets = self._replaced(epoch, items, items, source, begin[number])
@@ -121,11 +121,13 @@ class MaskedBatches(Batches):
         room = np.ceil(self._masked(count) * self._whole / self.labels)
         return np.maximum(count, room.astype(int))
 
-    def _hidden(self, epoch, most, number, source) -> np.ndarray:
-        """Which events are masked: the `most` of each window with the lowest draws."""
+    def _hidden(self, epoch, count, number, source) -> np.ndarray:
+        """Which events are masked: those of each window with the lowest draws."""
         draws = event_draws(self._mask_seed, epoch, source)
-        order = np.lexsort((draws, number))
-        first = np.searchsorted(number, number)
+        # One key, the window's number before the draw, is sorted in a third of the time
+        # of two; what is left of a draw is still 50 bits or so.
+        bits = np.uint64(len(count).bit_length())
+        order = np.argsort(number.astype(np.uint64) << (64 - bits) | draws >> bits)
         rank = np.empty(len(number), int)
-        rank[order] = np.arange(len(number)) - first
-        return rank < most[number]
+        rank[order] = np.arange(len(number)) - (np.cumsum(count) - count)[number]
+        return rank < self._masked(count)[number]
