@@ -126,18 +126,30 @@ def parts(out: Path, runs: Path, quick: bool, each: float = 5.0) -> list[Part]:
             recommender(f"ids-{data}", f"lrurec:{data}", seed, *_WIDE, *protocol),
         ]
 
+    every_item = ("--config.loss.name=softmax", "--config.loss.samples=0")
     return [
-        bench("clustering", 120, "--only", "speed", needs=("numba",)),
-        bench("serving", 120, "--only", "batch,window"),
         bench("attention_step", 150),
         bench("study_group", 90),
         bench("topk", 90),
         bench("nested", 90),
         bench("funnel", 120),
+        bench("serving", 120, "--only", "batch,window"),
+        bench("clustering", 120, "--only", "speed", needs=("numba",)),
         bench("scan", 100),
         bench("train_step", 150),
         bench("softmax", 150),
         bench("evaluation", 90),
+        *(
+            part
+            for seed in (42, 43, 44)
+            for data in ("beauty", "toys", "games2018", "yelp")
+            for part in against_ids(data, seed)
+        ),
+        *(
+            recommender(f"lrurec-{data}", f"lrurec:{data}", seed, *every_item)
+            for data in ("beauty_sasrec", "games")
+            for seed in (42, 43)
+        ),
         process("spikes", "acp_spikes", 20_000),
         process("networks", "acp_graphs:networks", 10_000),
         process("symmetric", "acp_graphs:symmetric", 10_000),
@@ -148,12 +160,6 @@ def parts(out: Path, runs: Path, quick: bool, each: float = 5.0) -> list[Part]:
             for data in ("games", "beauty")
             for arm in ("ce", "local", "bpr")
             for mode in ("ar", "ae")
-        ),
-        *(
-            part
-            for seed in (42, 43, 44)
-            for data in ("beauty", "toys", "games2018", "yelp")
-            for part in against_ids(data, seed)
         ),
         recommender("lrurec-ml1m", "lrurec:ml1m", 42),
     ]

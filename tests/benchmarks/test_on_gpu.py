@@ -112,7 +112,8 @@ def test_an_unknown_part_is_refused(capsys):
     with pytest.raises(SystemExit):
         on_gpu.main(["--only", "scans"])
     assert (
-        "--only names ['scans']; parts are ['clustering', " in capsys.readouterr().err
+        "--only names ['scans']; parts are ['attention_step', "
+        in capsys.readouterr().err
     )
 
 
