@@ -1,5 +1,8 @@
 """What the clustering benchmark computes by itself, and what it refuses."""
 
+import json
+import types
+
 import numpy as np
 import pytest
 
@@ -30,3 +33,25 @@ def test_unknown_cases_are_refused(tmp_path):
         ValueError, match="--only: want some of exact, points, variants"
     ):
         clustering.main(harness.Benchmark("trial", options))
+
+
+def test_rates_are_of_sets_whatever_a_side_was_given(tmp_path, monkeypatch):
+    """Half a millisecond a set against five, of 256 sets against 8."""
+    clock = [0.0]
+
+    def takes(seconds):
+        def run(sets):
+            clock[0] += seconds * len(sets)
+
+        return run
+
+    fake = types.SimpleNamespace(perf_counter=lambda: clock[0])
+    monkeypatch.setattr(clustering, "time", fake)
+    options = harness.parser().parse_args(["--out", str(tmp_path), "--quick"])
+    bench = harness.Benchmark("trial", options)
+    clustering.throughput(bench, takes(0.0005), takes(0.005), "points-2d")
+    [line] = (tmp_path / "trial.jsonl").read_text().splitlines()
+    row = json.loads(line)
+    assert row["target"] == "C1" and row["sets"] == 256
+    assert row["reached"] == pytest.approx(10) and row["p10"] == pytest.approx(10)
+    assert row["sets_per_second"] == pytest.approx(2000)
