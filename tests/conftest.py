@@ -1,10 +1,11 @@
 """Every test sees eight CPU devices, so that sharding is tested where it is used.
 
 Most of the time goes into compiling. So XLA compiles without optimising, by its older
-code generators where it still has them: a third of the time or less, for programs that
-have next to nothing to compute. And what takes long to compile, often the same again in
-a run that resumes or in a process that a test starts, is kept for the length of the
-session, by each worker of pytest-xdist for itself and for the processes that it starts.
+code generators where it still has them, each program as one piece and without a record
+of the lines that it is of: a third of the time or less, for programs that have next to
+nothing to compute. And what takes long to compile, often the same again in a run that
+resumes or in a process that a test starts, is kept for the length of the session, by
+each worker of pytest-xdist for itself and for the processes that it starts.
 """
 
 import os
@@ -15,6 +16,7 @@ from tests.xla_flags import flags
 
 os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flags(devices=8)}"
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ["JAX_TRACEBACK_IN_LOCATIONS_LIMIT"] = "0"
 
 _COMPILED = tempfile.mkdtemp(prefix="jaxrec-compiled-")
 os.environ["JAX_COMPILATION_CACHE_DIR"] = _COMPILED
