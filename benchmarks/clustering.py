@@ -74,6 +74,7 @@ def main(bench: harness.Benchmark) -> None:
         "points-nd": (tables.tables,),
         "sbm": (graphs.features, graphs.sbm, graphs.threshold, graphs.real),
         "networks": (graphs.threshold, graphs.real),
+        "social": (graphs.real,),
         "symmetric": (graphs.threshold,),
         "spikes": (spikes.spread, spikes.problems, spikes.recordings),
     }.items():

@@ -100,7 +100,7 @@ class AttentiveClustering:
         self,
         data: Any,
         *,
-        samples: int = 32,
+        samples: int = 128,
         mode: str = "consensus",
         key: int | jax.Array = 0,
     ) -> Any:
@@ -108,8 +108,9 @@ class AttentiveClustering:
 
         Args:
           data: a data set, or a list of them.
-          samples: how many partitions are drawn. Of one nothing is asked but its
-            labels, which is the fastest answer there is.
+          samples: how many partitions are drawn. Of few the consensus can be one
+            cluster by chance. Of one nothing is asked but its labels, which is the
+            fastest answer there is.
           mode: "consensus": the partition nearest to samples of the posterior (see
             `jaxbio.clustering.consensus`). Each sample of a large or noisy set has its
             own errors, and the most probable of them as well. "maxpear": the same for

@@ -39,6 +39,8 @@ class Config:
       max_points: most nodes, the N of all arrays.
       max_clusters: most blocks, and at most a fifth of the nodes; small numbers are
         more probable, as the square of a uniform one is.
+      single: the share of graphs that are one block, and the law above for numbers from
+        two on; None for the law from one on.
       evenness: of the Dirichlet distribution of the blocks' shares, uniform in its
         logarithm: 1 is flat, the larger the more equal they are.
       degree: mean degrees, uniform in their logarithm and at most a third of the nodes.
@@ -54,6 +56,7 @@ class Config:
     min_points: int = 30
     max_points: int = 300
     max_clusters: int = 16
+    single: float | None = None
     evenness: tuple[float, float] = (0.5, 20.0)
     degree: tuple[float, float] = (3.0, 40.0)
     mixing: tuple[float, float] = (0.2, 0.95)
@@ -75,18 +78,24 @@ class Config:
             check_range(name, getattr(self, name), 0, above=positive)
         if self.mixing[1] > 1:
             raise ValueError(f"generator.mixing: want at most 1, got {self.mixing}")
-        if not 0 <= self.local <= 1:
-            raise ValueError(f"generator.local: want a share, got {self.local}")
+        for name in ("single", "local"):
+            if not 0 <= (getattr(self, name) or 0) <= 1:
+                raise ValueError(
+                    f"generator.{name}: want a share, got {getattr(self, name)}"
+                )
 
 
 def draw(key: jax.Array, cfg: Config) -> dict:
     """Draws one graph, as `jaxbio.clustering.graphs.sbm.draw` does."""
     keys = jax.random.split(key, 7)
     most, clusters = cfg.max_points, cfg.max_clusters
-    u = jax.random.uniform(keys[0], (8,))
+    u = jax.random.uniform(keys[0], (9,))
     size = jnp.round(_between(u[0], cfg.min_points, most)).astype(jnp.int32)
     highest = jnp.clip(size // _NODES, 1, clusters)
-    k = 1 + jnp.floor(u[1] ** 2 * highest).astype(jnp.int32)
+    least = 1 if cfg.single is None else 2
+    k = least + jnp.floor(u[1] ** 2 * (highest + 1 - least)).astype(jnp.int32)
+    if cfg.single is not None:
+        k = jnp.where((u[8] < cfg.single) | (highest < 2), 1, k)
     degree = jnp.minimum(_between(u[2], *cfg.degree), size / 3)
     mixing = cfg.mixing[0] + (cfg.mixing[1] - cfg.mixing[0]) * u[3]
     spread = cfg.spread[0] + (cfg.spread[1] - cfg.spread[0]) * u[4]

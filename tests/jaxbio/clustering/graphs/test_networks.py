@@ -46,6 +46,14 @@ def test_draws_are_graphs_of_sizes_and_blocks_as_asked():
     assert max(blocks) == 4
 
 
+def test_as_many_graphs_are_one_block_as_asked():
+    _, labels = draws(dataclasses.replace(PLAIN, single=0.1))
+    blocks = labels.max(1) + 1
+    assert np.mean(blocks == 1) == pytest.approx(0.1, abs=0.06)
+    # P(k) of more: sqrt((k - 1) / 3) - sqrt((k - 2) / 3)
+    assert np.mean(blocks == 2) == pytest.approx(0.9 * 3**-0.5, abs=0.1)
+
+
 def test_mean_degrees_are_as_asked():
     adjacency, labels = draws(PLAIN)
     mean = adjacency.sum((1, 2)) / (labels >= 0).sum(1)
@@ -108,6 +116,7 @@ def test_friends_of_friends_are_friends_in_blocks_with_a_shape():
         ({"mixing": (0.5, 1.5)}, "mixing: want at most 1"),
         ({"reach": (0.0, 1.0)}, "reach: want two numbers above 0, the smaller first"),
         ({"local": 1.5}, "local: want a share, got 1.5"),
+        ({"single": -0.1}, "single: want a share, got -0.1"),
         ({"min_points": 1}, "min_points, max_points: want 2 <= min_points"),
     ],
 )
