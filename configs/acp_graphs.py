@@ -28,8 +28,8 @@ and 27, jax 0.10.2; AMI, ± is one standard error over graphs:
                     on the CPU; best step 2,500
     networks        256 graphs of its generator, many of which tell nothing: one
                     posterior sample .524 ± .024; best step 8,000. Real networks, ten
-                    seeds, consensus of 32 samples (`--only real`): karate .755,
-                    football .911, political books .436, dolphins .425, polblogs .693;
+                    seeds, consensus of 128 samples (`--only real`): karate .725,
+                    football .912, political books .445, dolphins .439, polblogs .710;
                     Leiden .567, .850, .537, .441, .637
     social          real networks, ten seeds, consensus of 128 samples (`--only real`):
                     karate .834, football .900, political books .525, dolphins .809;
