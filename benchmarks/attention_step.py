@@ -124,7 +124,6 @@ def compare(bench: harness.Benchmark, problem: Problem, compiled: bool) -> None:
                 problem.ours, name, dropout=DROPOUT, compute_dtype=dtype
             )
     candidates = attempt_all(bench, makers)
-    # On a GPU products of float32 numbers run in TF32.
     bench.agree(f"loss before step 1, {shape.name}", losses)
     ours = [name for name in candidates if name.startswith("jaxrec")]
     peers = [name for name in candidates if name not in ours]

@@ -44,7 +44,7 @@ from jaxrec.core.allocator import keep_freed_memory
 RESULTS = Path(__file__).parent / "results"
 
 _ROUNDS, _LATENCY_ROUNDS, _WARMUP = 15, 200, 3
-_ROUNDED = 2e-3  # relative, of sums of products of factors with ten bits
+_ROUNDED = 1e-3  # relative, of sums of products of factors with ten bits
 _QUICK_ROUNDS, _QUICK_LATENCY_ROUNDS, _QUICK_WARMUP = 3, 50, 1
 
 

@@ -151,7 +151,7 @@ def parts(out: Path, runs: Path, quick: bool, each: float = 5.0) -> list[Part]:
             for seed in (42, 43)
         ),
         process("spikes", "acp_spikes", 20_000),
-        process("networks", "acp_graphs:networks", 10_000),
+        process("social", "acp_graphs:social", 10_000),
         process("symmetric", "acp_graphs:symmetric", 10_000),
         study("ml1m", "ce", "ar"),
         study("ml1m", "ce", "ae"),

@@ -287,7 +287,7 @@ def test_scale(bench):
 def test_all_that_waits_for_a_gpu_runs_on_a_cpu(tmp_path, capsys):
     runs = tmp_path / "runs"
     names = [p.name for p in on_gpu.parts(tmp_path, runs, True) if p.workdir is None]
-    only = ",".join([*names, "networks"])  # One training; all take hours here.
+    only = ",".join([*names, "social"])  # One training; all take hours here.
     flags = ["--quick", "--budget-seconds", "1000", "--out", str(tmp_path)]
     on_gpu.main([*flags, "--runs", str(runs), "--only", only])
     lines = (tmp_path / "on_gpu.jsonl").read_text().splitlines()
