@@ -22,6 +22,9 @@ def _declare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--workdir", required=True, help="directory of a finished run")
     parser.add_argument("--config", required=True, help="such as configs/acp_points.py")
     parser.add_argument("--limits", required=True, help="what it is for, and not for")
+    parser.add_argument(
+        "--reach", type=int, help="most points without a warning (default: 5 times)"
+    )
     parser.add_argument("--out", required=True, help="directory to write")
 
 
@@ -51,6 +54,8 @@ def _run(options: argparse.Namespace) -> None:
         "test_sets": config["eval"]["sets"],
         "limits": options.limits,
     }
+    if options.reach:
+        card["reach"] = options.reach
     size = package(path, options.out, card)
     if size > LARGEST:
         raise ValueError(f"{options.out}: {size:,} bytes, want at most {LARGEST:,}")

@@ -13,9 +13,12 @@ def test_a_run_becomes_a_model_with_a_card(tmp_path, capsys):
     train(tmp_path / "run", steps=2)
     arguments = ["--config=configs/acp_points.py", "--limits=for tests"]
     where = [f"--workdir={tmp_path / 'run'}", f"--out={tmp_path / 'tiny'}"]
+    where.append("--reach=17")
     assert package.main([*arguments, *where]) == 0
     assert "tiny: " in capsys.readouterr().out
-    card = AttentiveClustering.load(tmp_path / "tiny").card
+    model = AttentiveClustering.load(tmp_path / "tiny")
+    card = model.card
+    assert model.reach == 17
     assert card["command"].endswith("acp_points.py --workdir=runs/tiny")
     assert card["seed"] == 42 and card["limits"] == "for tests" and card["steps"] == 2
     assert {"ami", "nats", "nats_se"} < set(card["test"])
@@ -41,6 +44,11 @@ def test_shipped_models_are_of_their_configuration_and_answer(name):
         points = np.concatenate([np.zeros((3, dims)), np.full((3, dims), 40.0)])
         labels = model.fit_predict(points, samples=8)
         np.testing.assert_array_equal(labels, [0, 0, 0, 1, 1, 1])
+
+
+def test_a_model_reaches_as_far_as_its_card_says():
+    assert AttentiveClustering.load("networks").reach == 1500
+    assert AttentiveClustering.load("social").reach == 300
 
 
 def test_there_are_models():
