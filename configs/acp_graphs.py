@@ -7,7 +7,7 @@ The argument names the graphs: sbm (the default), the general stochastic block m
 the paper with 50 to 299 nodes; symmetric, blocks of equal size with one probability of
 an edge inside and one across, around the threshold of detection; networks, sparse
 graphs of 30 to 300 nodes that differ in degree, for networks with communities; social,
-the same where, in a third of the graphs, friends of friends are friends.
+the same where, in three of ten graphs, friends of friends are friends.
 
 `--config.encoder.name=graphs.gatedgcn` or `graphs.gin` are other encoders. Nodes have
 eigenvectors of the normalised adjacency matrix and degrees for features; what is known
