@@ -149,7 +149,11 @@ class _Run:
             return jax.random.fold_in(jax.random.key(self.config["seed"]), number)
 
         def init():
-            params = self.task.init(key(0))
+            # No weak types: a step's results have none, and it would compile twice.
+            params = jax.tree.map(
+                lambda a: jax.lax.convert_element_type(a, a.dtype),
+                self.task.init(key(0)),
+            )
             opt = self.optimiser.init(params)
             return {"params": params, "opt": opt, "step": jnp.zeros((), jnp.int32)}
 

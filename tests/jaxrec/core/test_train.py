@@ -59,6 +59,25 @@ def whole(tmp_path_factory):
     return workdir
 
 
+def test_a_step_is_compiled_once_whatever_init_returns(tmp_path):
+    """A Python number makes a weakly typed leaf, which no step returns."""
+
+    class Weak(ToyTask):
+        traced = 0
+
+        def init(self, key):
+            return super().init(key) | {"bias": jax.numpy.array(0.25)}
+
+        def loss(self, params, batch, key):
+            assert not params["bias"].aval.weak_type
+            Weak.traced += 1
+            return super().loss(params, batch, key)
+
+    assert jax.eval_shape(Weak().init, jax.random.key(0))["bias"].weak_type
+    train(tmp_path, Weak(), steps=3)
+    assert Weak.traced == 1
+
+
 class Crash(Exception):
     pass
 
