@@ -30,10 +30,11 @@ def made(variant="acp", latent="mixture", key=0, **options):
     params = process.init(jax.random.key(key), model)
     rng = np.random.default_rng(key)
     params = jax.tree.map(
-        lambda a: a + 0.2 * rng.normal(size=a.shape).astype(np.float32), params
+        lambda a: jnp.asarray(a + 0.2 * rng.normal(size=a.shape), np.float32),
+        jax.device_get(params),
     )
     for net in {"prior", "posterior"} & set(params):  # laws not far from each other
-        params[net] = jax.tree.map(lambda a: 0.3 * a, params[net])
+        params[net] = jax.tree.map(lambda a: np.float32(0.3) * a, params[net])
     return model, params
 
 

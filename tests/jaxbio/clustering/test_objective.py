@@ -11,6 +11,7 @@ from jaxbio.clustering import model as process
 from jaxbio.clustering import objective
 from jaxbio.clustering.partitions import canonical
 from tests.jaxbio.clustering.small import KINDS, made, points
+from tests.jaxrec.compiling import quick_jit
 
 
 def keys(count, seed=0):
@@ -68,27 +69,38 @@ def test_steps_at_once_are_the_steps_one_after_the_other(variant, latent):
     model, params = made(variant, latent)
     inputs, valid = points(size=5, padded=6)
     labels = jnp.asarray([[0, 1, 0, 2, 1, -1], [0, 0, 1, 1, 1, -1]])
-    encoded = process.encode(params, model, inputs, valid)
-    found, weight = objective.log_steps_of(
-        params, model, encoded, labels, keys(2), most=3, steps=3, draws=3
-    )
-    both = jax.vmap(jax.random.split)(keys(2))
-    rows, renamed = objective.choose_steps(both[:, 0], labels, 3, 3)
-    clusters = jnp.zeros((2, 1, 8))
-    for k in range(3):
-        cut = slice(k, k + 1)
-        seen = process.view(
-            params, model, encoded, rows.left[:, cut], rows.anchor[:, cut]
+
+    @quick_jit
+    def at_once(params):
+        encoded = process.encode(params, model, inputs, valid)
+        return objective.log_steps_of(
+            params, model, encoded, labels, keys(2), most=3, steps=3, draws=3
         )
-        own = jax.vmap(lambda key, k=k: jax.random.fold_in(key, k))(both[:, 1])
-        one = objective.log_step(
-            params, model, seen, clusters, rows.inside[:, cut], own[:, None], 3
-        )
-        expected = np.where(rows.weight[:, k] > 0, one[:, 0], 0)
-        np.testing.assert_allclose(found[:, k], expected, rtol=1e-4, atol=1e-5)
-        inside = renamed[:, None] == k
-        clusters += process.cluster_codes(params, model, encoded, inside)
-    np.testing.assert_array_equal(weight, rows.weight)
+
+    @quick_jit
+    def one_by_one(params):
+        encoded = process.encode(params, model, inputs, valid)
+        both = jax.vmap(jax.random.split)(keys(2))
+        rows, renamed = objective.choose_steps(both[:, 0], labels, 3, 3)
+        clusters = jnp.zeros((2, 1, 8))
+        steps = []
+        for k in range(3):
+            cut = slice(k, k + 1)
+            seen = process.view(
+                params, model, encoded, rows.left[:, cut], rows.anchor[:, cut]
+            )
+            own = jax.vmap(lambda key, k=k: jax.random.fold_in(key, k))(both[:, 1])
+            one = objective.log_step(
+                params, model, seen, clusters, rows.inside[:, cut], own[:, None], 3
+            )
+            steps.append(jnp.where(rows.weight[:, k] > 0, one[:, 0], 0))
+            inside = renamed[:, None] == k
+            clusters += process.cluster_codes(params, model, encoded, inside)
+        return jnp.stack(steps, 1), rows.weight
+
+    (found, weight), (expected, wanted) = at_once(params), one_by_one(params)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_array_equal(weight, wanted)
 
 
 def test_the_gradient_is_the_two_pass_form():
