@@ -28,7 +28,7 @@ from jaxbio.clustering.metrics import adjusted_mutual_info
 
 _SEED = 1_000_003  # of the graphs; no training drew with it
 _SAMPLES = 32
-_MORE = 128  # of real networks: of few the consensus may be one cluster by chance
+_MORE = 128  # where samples share little: of few the consensus may be one cluster
 
 
 def sbm(bench: harness.Benchmark, where: str) -> None:
@@ -36,7 +36,7 @@ def sbm(bench: harness.Benchmark, where: str) -> None:
     count = 8 if bench.quick else 60
     kept = stored.load(where)
     graphs = _drawn(kept.generator, kept.data_cfg, count)
-    found = _compared(AttentiveClustering.load(where), graphs)
+    found = _compared(AttentiveClustering.load(where), graphs, _SAMPLES)
     bench.record("sbm", graphs=count, **found)
 
 
@@ -96,7 +96,7 @@ def threshold(bench: harness.Benchmark, where: str) -> None:
                 ratio=(ratio, ratio),
             )
             graphs = _drawn(symmetric_sbm, cfg, 2 if bench.quick else 8)
-            found = _compared(model, graphs)
+            found = _compared(model, graphs, _MORE)
             about = {"blocks": blocks, "degree": degree, "ratio": ratio}
             bench.record("threshold", model=Path(where).name, **about, **found)
 
@@ -125,14 +125,16 @@ def _labelled(graph: Graph, labels: np.ndarray) -> Graph:
     return Graph(graph.nodes, graph.edges, labels.astype(np.int32))
 
 
-def _compared(model: AttentiveClustering, graphs: list[Graph]) -> dict[str, list]:
+def _compared(
+    model: AttentiveClustering, graphs: list[Graph], samples: int
+) -> dict[str, list]:
     """AMI of every method on every graph, mean and standard error."""
-    drawn = model.sample(graphs, _SAMPLES, orders=2)
+    drawn = model.sample(graphs, samples, orders=2)
     ours = {
         "posterior sample": [one.labels[0] for one in drawn],
-        f"best of {_SAMPLES}": [one.labels[one.log_prob.argmax()] for one in drawn],
-        f"consensus of {_SAMPLES}": [consensus(one.labels) for one in drawn],
-        f"maxpear of {_SAMPLES}": [maxpear(one.labels) for one in drawn],
+        f"best of {samples}": [one.labels[one.log_prob.argmax()] for one in drawn],
+        f"consensus of {samples}": [consensus(one.labels) for one in drawn],
+        f"maxpear of {samples}": [maxpear(one.labels) for one in drawn],
     }
     answers = dict(ours)
     for seed, graph in enumerate(graphs):

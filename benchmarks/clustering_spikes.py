@@ -11,7 +11,7 @@ import numpy as np
 from benchmarks import harness
 from benchmarks.clustering_scores import calibration, mean, reliability
 from jaxbio.clustering import AttentiveClustering, stored
-from jaxbio.clustering.consensus import consensus, together
+from jaxbio.clustering.consensus import consensus, maxpear, together
 from jaxbio.clustering.metrics import adjusted_mutual_info, adjusted_rand
 from jaxbio.clustering.spikes import interface, simulate, snippets, sort
 from jaxbio.clustering.spikes.learned import learned
@@ -90,16 +90,17 @@ def problems(bench: harness.Benchmark, where: str) -> None:
     sets, truth = _read(_file(), 6 if bench.quick else None)
     model = AttentiveClustering.load(where)
     begin = time.process_time()
-    drawn = model.sample(sets, _SAMPLES, orders=2)
+    drawn = model.sample(sets, _MANY, orders=2)
     seconds = (time.process_time() - begin) / len(sets)
-    answers = {
-        "posterior sample": [one.labels[0] for one in drawn],
-        f"best of {_SAMPLES}": [one.labels[one.log_prob.argmax()] for one in drawn],
-        f"consensus of {_SAMPLES}": [consensus(one.labels) for one in drawn],
-        f"consensus of {_MANY}": model.fit_predict(sets, samples=_MANY),
-        f"maxpear of {_MANY}": model.fit_predict(sets, samples=_MANY, mode="maxpear"),
-        "HDBSCAN": [_hdbscan(x) for x in sets],
-    }
+    answers = {"posterior sample": [one.labels[0] for one in drawn]}
+    for count in (_SAMPLES, _MANY):
+        some = [(one.labels[:count], one.log_prob[:count]) for one in drawn]
+        answers |= {
+            f"best of {count}": [rows[scores.argmax()] for rows, scores in some],
+            f"consensus of {count}": [consensus(rows) for rows, _ in some],
+            f"maxpear of {count}": [maxpear(rows) for rows, _ in some],
+        }
+    answers["HDBSCAN"] = [_hdbscan(x) for x in sets]
     true_numbers = np.array([len(np.unique(row)) for row in truth])
     scores = {
         name: np.array(
@@ -119,6 +120,14 @@ def problems(bench: harness.Benchmark, where: str) -> None:
             clusters_less_true=mean(gap),
             clusters_away=mean(np.abs(gap)),
         )
+    # The number that is least away in the mean, by the samples.
+    numbers = np.array([np.median(one.labels.max(1)) + 1 for one in drawn])
+    bench.record(
+        f"problems: number of clusters, median of {_MANY}",
+        problems=len(sets),
+        clusters_less_true=mean(numbers - true_numbers),
+        clusters_away=mean(np.abs(numbers - true_numbers)),
+    )
     # Whether two snippets are of one unit, as the share of samples that say so.
     predicted, true = [], []
     for one, own in zip(drawn, truth, strict=True):
@@ -128,7 +137,7 @@ def problems(bench: harness.Benchmark, where: str) -> None:
     pairs = np.concatenate(predicted), np.concatenate(true)
     bench.record(
         "problems: calibration",
-        samples=_SAMPLES,
+        samples=_MANY,
         calibration_error=calibration(*pairs),
         predicted_true_share=reliability(*pairs).round(4).tolist(),
     )
