@@ -16,11 +16,11 @@ learning rate was made anew), best step 11,000, CPU (Intel Xeon), 2026-11-26 and
     64 problems of the simulator    AMI of one posterior sample .641 ± .027, of the most
                                     probable of 16 .669 ± .031
     32 problems that were made otherwise (`python -m benchmarks.clustering --only
-    problems`, JAXREC_DATA_DIR)     one sample .675 ± .032, the most probable of 32 .743
-                                    ± .030 (1.6 ± .4 clusters too many, 2.1 ± .3 away),
-                                    consensus of 32 .813 ± .022, of 128 .807 ± .026;
+    problems`, JAXREC_DATA_DIR)     one sample .675 ± .032, consensus of 32 .813 ± .022,
+                                    of 128 .807 ± .026 (2.3 ± .4 clusters away), the
+                                    most probable of 128 .724 ± .042 (1.4 ± .2 away);
                                     HDBSCAN on the same features .805 ± .032, paired
-                                    .002 ± .021 less; calibration error .014
+                                    .002 ± .021 less; calibration error .017
     generated recordings A, B, C, D by the whole sorter (`--only recordings`), mean
                                     accuracy .988, .941, .997, .724; 1, 0, 0, 0 units
                                     that are none

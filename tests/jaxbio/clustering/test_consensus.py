@@ -73,23 +73,42 @@ def test_samples_that_agree_and_single_points():
     np.testing.assert_array_equal(consensus(np.zeros((8, 1), int)), [0])
 
 
+def pear(labels, shared):
+    """The expected adjusted Rand index, pair by pair."""
+    first, second = np.triu_indices(len(labels), 1)
+    probable, same = shared[first, second], labels[first] == labels[second]
+    chance = same.sum() * probable.sum() / len(first)
+    return (same @ probable - chance) / ((same + probable).sum() / 2 - chance)
+
+
 def test_maxpear_against_the_equation():
-    """The adjusted Rand index pair by pair, over all partitions."""
+    """Over all partitions."""
     rows = samples(3)
     shared = together(rows)
-    first, second = np.triu_indices(5, 1)
-    probable = shared[first, second]
-
-    def pear(labels):
-        same = labels[first] == labels[second]
-        chance = same.sum() * probable.sum() / len(first)
-        return (same @ probable - chance) / ((same + probable).sum() / 2 - chance)
-
-    scores = [pear(row) for row in all_partitions(5)[1:]]  # the first is one cluster
+    scores = [pear(row, shared) for row in all_partitions(5)[1:]]  # not one cluster
     found = maxpear(rows)
-    assert pear(found) >= max(scores) - 0.02
+    assert pear(found, shared) >= max(scores) - 0.02
     np.testing.assert_array_equal(maxpear(rows, shared), found)
     assert found.dtype == np.int32
+
+
+def test_maxpear_moves_points_to_where_the_index_gains():
+    """Samples with half of the points anywhere: no cut, no sample is as good."""
+    truth = np.repeat(np.arange(4), 25)
+    random = np.random.default_rng(0)
+    moved = random.random((24, 100)) < 0.6
+    rows = np.where(moved, random.integers(0, 4, (24, 100)), truth)
+    shared = together(rows)
+    found = maxpear(rows)
+    index = pear(found, shared)
+    assert index > max(pear(row, shared) for row in rows) + 0.02
+    assert index > pear(truth, shared)
+    assert len(np.unique(found)) == 4
+    for point in range(0, 100, 7):  # no move of a point gains
+        for cluster in range(4):
+            other = found.copy()
+            other[point] = cluster
+            assert pear(other, shared) < index + 1e-4
 
 
 def test_maxpear_finds_blocks_that_no_sample_shows_well():

@@ -91,3 +91,16 @@ def study(**changes):
 def test_what_is_impossible_is_said(changes, message):
     with pytest.raises(ValueError, match=message):
         cells(**changes)
+
+
+def test_ae_has_a_dropout_of_its_own_where_the_model_has_one():
+    config = load_config(f"{CONFIG}:games")
+    rates = {
+        cell.name: cell.config["model"].get("dropout") for cell in plan.cells(config)
+    }
+    assert rates["ce-ae"] == rates["bert4rec-ae"] == 0.2
+    assert rates["ce-ar"] == rates["bert4rec-ar"] == rates["lru-ar"] == 0.5
+    assert rates["llama-ae"] is rates["llama-ar"] is None
+    config.arms.ce.ae.model.dropout = 0.1
+    (cell,) = [cell for cell in plan.cells(config) if cell.name == "ce-ae"]
+    assert cell.config["model"]["dropout"] == 0.1
