@@ -17,6 +17,7 @@ still has them.
 
 import argparse
 import importlib.util
+import itertools
 import json
 import os
 import signal
@@ -127,6 +128,7 @@ def parts(out: Path, runs: Path, quick: bool, each: float = 5.0) -> list[Part]:
         ]
 
     every_item = ("--config.loss.name=softmax", "--config.loss.samples=0")
+    cells = [("ml1m", "ce"), *itertools.product(("games", "beauty"), _ARMS)]
     return [
         bench("attention_step", 150),
         bench("study_group", 90),
@@ -139,6 +141,7 @@ def parts(out: Path, runs: Path, quick: bool, each: float = 5.0) -> list[Part]:
         bench("train_step", 150),
         bench("softmax", 150),
         bench("evaluation", 90),
+        *(study(*cell, "ae") for cell in cells),
         *(
             part
             for seed in (42, 43, 44)
@@ -153,14 +156,7 @@ def parts(out: Path, runs: Path, quick: bool, each: float = 5.0) -> list[Part]:
         process("spikes", "acp_spikes", 20_000),
         process("social", "acp_graphs:social", 10_000),
         process("symmetric", "acp_graphs:symmetric", 10_000),
-        study("ml1m", "ce", "ar"),
-        study("ml1m", "ce", "ae"),
-        *(
-            study(data, arm, mode)
-            for data in ("games", "beauty")
-            for arm in ("ce", "local", "bpr")
-            for mode in ("ar", "ae")
-        ),
+        *(study(*cell, "ar") for cell in cells),
         recommender("lrurec-ml1m", "lrurec:ml1m", 42),
     ]
 
@@ -168,6 +164,7 @@ def parts(out: Path, runs: Path, quick: bool, each: float = 5.0) -> list[Part]:
 _SIZES = ("--config.model.sizes=(8,16,32,64,128,256,512,1024)",)
 _SIZES += ("--config.model.size_weights=()",)
 _WIDE = ("--config.model.dim=1024",)
+_ARMS = ("ce", "local", "bpr")
 
 
 def _quick_steps(where: str, run: str) -> list[str]:
