@@ -18,8 +18,10 @@ Table 3 of the paper. Commands and curves: benchmarks/results/quality.jsonl.
     beauty         .0942 ± .0020 / .0560 ± .0013
     toys           .0980 ± .0021 / .0609 ± .0015
     yelp           .0698 ± .0015 / .0441 ± .0010
-    games          .1118 ± .0018 / .0613 ± .0011   published .1134 / .0620
-    beauty_sasrec  .0511 ± .0010 / .0312 ± .0007   published .0528 / .0309
+    games          .1118 ± .0018 / .0613 ± .0011   published .1134 / .0620; seeds 43 and
+                   44 .1124 / .0619, .1103 / .0616 (2026-11-27, Intel Xeon)
+    beauty_sasrec  .0511 ± .0010 / .0312 ± .0007   published .0528 / .0309; seeds 43 and
+                   44 .0523 / .0320, .0520 / .0319 (2026-11-27, Intel Xeon)
     games2018      .1126 ± .0014 / .0636 ± .0009; 2026-11-26, Intel Xeon
     industrial     .1099 ± .0055 / .0833 ± .0045; 2026-11-26, Intel Xeon
 """
