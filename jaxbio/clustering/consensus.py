@@ -58,9 +58,9 @@ def maxpear(labels: np.ndarray, shared: np.ndarray | None = None) -> np.ndarray:
     every sample tells little and their consensus nothing (`python -m
     benchmarks.clustering --only threshold`). From the best of the candidates of
     `consensus`, points move one by one for as long as the index grows. There are at
-    most as many clusters as the median sample has, which differs from the authors:
-    without a limit, or in a cut of the tree alone, points that fit nowhere become
-    clusters. There is one cluster only if all samples have it.
+    most as many clusters as the median sample has, or two, which differs from the
+    authors: without a limit, or in a cut of the tree alone, points that fit nowhere
+    become clusters. There is one cluster only if all samples have it.
 
     Args:
       labels: (S, n) int, samples.
@@ -71,10 +71,8 @@ def maxpear(labels: np.ndarray, shared: np.ndarray | None = None) -> np.ndarray:
     """
     found, shared = _candidates(labels, shared)
     start = max(found, key=lambda row: _expected_rand(row, shared))
-    most = int(np.median(labels.max(1))) + 1
-    moved = _exchanged(start, shared, max(most, 2))
-    best = max(start, moved, key=lambda row: _expected_rand(row, shared))
-    return canonical(best[None])[0]
+    most = max(int(np.median(labels.max(1))) + 1, 2)
+    return canonical(_exchanged(start, shared, most)[None])[0]
 
 
 def _exchanged(labels, shared, most, sweeps=20):
