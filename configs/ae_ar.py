@@ -10,7 +10,7 @@ default, no download), ml1m, ml100k, beauty, toys, games, yelp, beauty_sasrec.
     --config.study.arms="('ce', 'local')"    only these; later others join them
     --config.study.seeds=3                   seeds 42, 43, 44
     --config.search.optim.lr="(1e-3, 3e-3)"  try both in every cell, on validation
-    --config.arms.ce.ae.model.dropout=.1     AE's; run.model.dropout is AR's
+    --config.modes.ae.model.dropout=.1       AE's; run.model.dropout is AR's
     --config.study.halving=True              and give the worst up early
 
 Arms: ce (the study's "vanilla"), local (one of two heads sees two neighbours), the
@@ -169,6 +169,7 @@ def get_config(argument: str = "synthetic") -> ConfigDict:
     """The configuration for one data set."""
     common.check_argument(argument, list(_DATA), "ae_ar.py")
     chosen, (ae_steps, ar_steps) = _DATA[argument], _STEPS[argument]
+    ae_dropout, dropout = chosen["dropout"]
     synthetic = argument == "synthetic"
     config = ConfigDict(
         {
@@ -189,9 +190,10 @@ def get_config(argument: str = "synthetic") -> ConfigDict:
                 "model": {"dropout": (), "heads": (), "dim": ()},
                 "batch": {"mask_probability": ()},  # of AE
             },
-            "run": _run(argument, chosen),
+            "run": _run(argument, chosen, dropout),
             "modes": {
                 "ae": {
+                    "model": {"dropout": ae_dropout, "dropout_attention": ae_dropout},
                     "batch": {"mask_probability": chosen["mask"]},
                     "train": {"steps": ae_steps},
                 },
@@ -200,7 +202,7 @@ def get_config(argument: str = "synthetic") -> ConfigDict:
                     "train": {"steps": ar_steps},
                 },
             },
-            "arms": _arms(*chosen["dropout"], times=argument == "ml100k"),
+            "arms": _arms(dropout, times=argument == "ml100k"),
             "published": {
                 f"{arm}-{mode}": {"recall@10": recall, "ndcg@10": ndcg}
                 for arm, both in _PUBLISHED.get(argument, {}).items()
@@ -213,9 +215,8 @@ def get_config(argument: str = "synthetic") -> ConfigDict:
     return config.lock()
 
 
-def _run(argument, chosen):
+def _run(argument, chosen, dropout):
     sampled = argument in _SAMPLED
-    _, dropout = chosen["dropout"]
     return {
         "model": {
             "name": "sar",
@@ -258,11 +259,10 @@ def _run(argument, chosen):
     }
 
 
-def _arms(ae_dropout, dropout, times):
+def _arms(dropout, times):
     rates = {"dropout": dropout, "dropout_attention": dropout}
-    of_ae = {"dropout": ae_dropout, "dropout_attention": ae_dropout}
     encoder = {"dim": 64, "blocks": 2, "heads": 2}
-    arms = {
+    return {
         "ce": {},
         "local": {"model": {"heads": 2, "windows": (0, 2)}},
         "bpr": {"loss": {"name": "bpr", "samples": 1}},
@@ -307,7 +307,3 @@ def _arms(ae_dropout, dropout, times):
             for kind, w in (("conv", 2), ("rnn", 2), ("initial", 2), ("adapt", 1))
         },
     }
-    for name, arm in arms.items():
-        if name != "llama" and "modes" not in arm:  # which has none
-            arm["ae"] = {"model": dict(of_ae)}
-    return arms

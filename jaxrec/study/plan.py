@@ -3,7 +3,8 @@
 A configuration of a study has
 
     run       a configuration of one run, without entry and seed
-    modes     what "ae" and "ar" bring or change in it
+    modes     what "ae" and "ar" bring or change in it; of `model`, in every arm whose
+              model has the key
     arms      by name, what each design choice changes; "modes" of an arm are those it
               is run in, "ae" and "ar" what it changes in one of them only
     search    the values to try, a list per key of `run`; an empty one searches nothing
@@ -115,6 +116,10 @@ def _run_config(config, arm, mode):
         run["model"] = both.pop("model")
     for key, value in config["modes"][mode].items():
         # A mode brings what only its own task reads.
+        if key == "model":
+            _change(copy.deepcopy(config["run"]["model"]), value, f"modes.{mode}.model")
+            known = config_fields(run["model"]["name"])
+            value = {name: given for name, given in value.items() if name in known}
         run[key] = {**run.get(key, {}), **value} if isinstance(value, dict) else value
     _change(run, both, where)
     _change(run, changes.get(mode, {}), f"{where}.{mode}")

@@ -101,6 +101,11 @@ def test_ae_has_a_dropout_of_its_own_where_the_model_has_one():
     assert rates["ce-ae"] == rates["bert4rec-ae"] == 0.2
     assert rates["ce-ar"] == rates["bert4rec-ar"] == rates["lru-ar"] == 0.5
     assert rates["llama-ae"] is rates["llama-ar"] is None
-    config.arms.ce.ae.model.dropout = 0.1
-    (cell,) = [cell for cell in plan.cells(config) if cell.name == "ce-ae"]
-    assert cell.config["model"]["dropout"] == 0.1
+    config.modes.ae.model.dropout = 0.1
+    cells = {cell.name: cell.config["model"] for cell in plan.cells(config)}
+    assert cells["ce-ae"]["dropout"] == cells["albert-ae"]["dropout"] == 0.1
+    assert cells["ce-ae"]["dropout_attention"] == 0.2
+    with config.unlocked():
+        config.modes.ae.model.dropuot = 0.1
+    with pytest.raises(ValueError, match="modes.ae.model.dropuot: .* 'dropout'"):
+        plan.cells(config)
