@@ -19,8 +19,8 @@ What is guaranteed:
 - Only one run writes to a directory at a time; a second one is refused.
 - Restored arrays are equal bit for bit, NaN included, under any sharding.
 
-Saves are synchronous: a state of 5 MB takes about 0.05 s, and a failed save is then
-known at the step at which it happened.
+Saves are synchronous: an array takes about 0.8 ms of CPU time, and a failed save is
+then known at the step at which it happened.
 """
 
 import functools
@@ -41,6 +41,8 @@ from jaxrec.core import agreement, checkpoint_record, step_directories
 from jaxrec.core.lock import DirectoryLock
 
 LAST, BEST = "last", "best"
+
+_SLICE = 1 << 24  # bytes of an array that are worth a device's own write
 
 
 class CheckpointSaveError(RuntimeError):
@@ -88,8 +90,21 @@ class Checkpoints:
 
     @functools.cached_property
     def _arrays(self):
+        # Every device that has a replica would write a slice of every array, and a
+        # model's many small ones be cut into pieces first: over 8 devices a save took
+        # 3.2 times the CPU time. The sharding is the reader's choice.
+        types = self._ocp.type_handlers
+        handler = types.ArrayHandler(
+            min_slice_bytes_for_replica_parallel=_SLICE,
+            enable_write_sharding_file=False,
+        )
         # Compression makes float weights 8 % smaller and saves 8 times slower.
-        return self._ocp.PyTreeCheckpointHandler(use_compression=False)
+        return self._ocp.PyTreeCheckpointHandler(
+            use_compression=False,
+            type_handler_registry=types.create_type_handler_registry(
+                (jax.Array, handler)
+            ),
+        )
 
     @functools.cached_property
     def _saver(self):
