@@ -2,8 +2,8 @@
 
     python -m jaxrec.export --workdir=runs/x --out=x.jaxrec
 
-The file runs on CPUs, CUDA GPUs and TPUs without the code of the model, see
-`jaxrec.serve.portable`.
+The file runs on CPUs, CUDA GPUs and TPUs, or on those that --platforms names, without
+the code of the model, see `jaxrec.serve.portable`.
 """
 
 import argparse
@@ -16,12 +16,18 @@ from jaxrec.core.verbs import verb
 def _declare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--workdir", required=True, help="directory of a run")
     parser.add_argument("--out", required=True, help="file to write")
+    parser.add_argument(
+        "--platforms",
+        type=lambda text: text.split(","),
+        default="cpu,cuda,tpu",
+        help="what it is to run on, any of cpu,cuda,tpu (the default)",
+    )
 
 
 def _run(options: argparse.Namespace) -> None:
     from jaxrec.serve.workdir import load
 
-    load(options.workdir).export(options.out)
+    load(options.workdir).export(options.out, options.platforms)
     print(f"{options.out}: {Path(options.out).stat().st_size / 1e6:.1f} MB")
 
 

@@ -27,6 +27,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import jax
 import numpy as np
 
+from jaxrec.core.export import PLATFORMS
 from jaxrec.serve import state as states
 from jaxrec.serve import warming
 from jaxrec.serve.asked import Asked, Funnel, read_asked
@@ -429,12 +430,25 @@ class Recommender:
         """
         return warming.warm(self, k, users, pools, exclude_seen, funnel)
 
-    def export(self, path: str | os.PathLike[str]) -> None:
-        """Writes the model as a portable file, see `jaxrec.serve.portable.save`."""
+    def export(
+        self,
+        path: str | os.PathLike[str],
+        platforms: Sequence[str] = PLATFORMS,
+    ) -> None:
+        """Writes the model as a portable file, see `jaxrec.serve.portable`.
+
+        Args:
+            path: File to write.
+            platforms: What it is to run on.
+
+        Raises:
+            ValueError: An unknown platform, or a model that was itself read from a
+                portable file.
+        """
         from jaxrec.serve import portable
 
         backbone = self._engine.as_it_is(self.items)
-        portable.save(path, backbone, self.ids, users=self.users)
+        portable.save(path, backbone, self.ids, platforms, self.users)
 
     def _asked(self, *asked) -> Asked:
         return read_asked(self._engine.backbone, self.items, *asked)

@@ -98,7 +98,10 @@ def test_without_titles_there_is_no_such_column(tmp_path, capsys):
 
 def test_a_portable_file(run, capsys, tmp_path):
     out = tmp_path / "model.jaxrec"
-    assert export.main([f"--workdir={run[0]}", f"--out={out}"]) == 0
+    flags = [f"--workdir={run[0]}", f"--out={out}"]
+    assert export.main([*flags, "--platforms=cpu,gpu"]) == 2
+    assert "unknown platform 'gpu'; known: cpu, cuda, tpu" in capsys.readouterr().err
+    assert export.main([*flags, "--platforms=cpu"]) == 0
     assert capsys.readouterr().out.startswith(f"{out}: ")
     assert recommend.main([f"--portable={out}", "--history=i1 i2", "--k=3"]) == 0
     expected = best(run, [1, 2], 3)
