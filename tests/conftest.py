@@ -8,6 +8,7 @@ resumes or in a process that a test starts, is kept for the length of the sessio
 each worker of pytest-xdist for itself and for the processes that it starts.
 """
 
+import gc
 import os
 import shutil
 import tempfile
@@ -17,6 +18,10 @@ from tests.xla_flags import flags
 os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flags(devices=8)}"
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ["JAX_TRACEBACK_IN_LOCATIONS_LIMIT"] = "0"
+
+# Programs are large trees of Python objects that live on: looking for garbage among
+# them time and again is one part in 25.
+gc.set_threshold(100_000, 50, 100)
 
 _COMPILED = tempfile.mkdtemp(prefix="jaxrec-compiled-")
 os.environ["JAX_COMPILATION_CACHE_DIR"] = _COMPILED

@@ -13,20 +13,26 @@ from jaxrec.core.optim import make_optimiser
 from tests.jaxbio.clustering.runs import CONFIGS, tiny, tiny_graphs, train
 
 
-def test_a_run_trains_tests_and_is_not_mixed_with_another(tmp_path):
-    results = train(tmp_path / "whole")
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A run and what it returned."""
+    path = tmp_path_factory.mktemp("whole")
+    return path, train(path)
+
+
+def test_a_run_trains_tests_and_is_not_mixed_with_another(whole):
+    path, results = whole
     assert results["best_step"] in (2, 4)
-    rows = json.loads((tmp_path / "whole/test.json").read_text())
+    rows = json.loads((path / "test.json").read_text())
     assert rows["elbo"] == -rows["nats"] == results["test/elbo"]
     assert {"ami", "ami_se", "best_ari", "excess"} < set(rows)
     config = tiny()
     config.seed = 7
     with pytest.raises(ValueError, match="seed: 42 there, 7 now"):
-        task.run(config, str(tmp_path / "whole"))
+        task.run(config, str(path))
 
 
-def test_a_run_that_was_stopped_ends_with_the_same_bits(tmp_path, monkeypatch):
-    whole = train(tmp_path / "whole")
+def test_a_run_that_was_stopped_ends_with_the_same_bits(whole, tmp_path, monkeypatch):
     make = task.Clustering.batch
 
     def crash(self, step):
@@ -38,7 +44,7 @@ def test_a_run_that_was_stopped_ends_with_the_same_bits(tmp_path, monkeypatch):
     with pytest.raises(KeyError):
         train(tmp_path / "again")
     monkeypatch.undo()
-    assert train(tmp_path / "again") == whole
+    assert train(tmp_path / "again") == whole[1]
 
 
 @pytest.mark.slow

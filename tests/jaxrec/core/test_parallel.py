@@ -19,7 +19,7 @@ RULES = (("embedding/table", P("model", None)), ("item_bias", P("model")))
 def setup(devices, *, model=1, mode="jit", micro=1, rate=0.3):
     """A training step of a small LRURec and its first state and batch."""
     cfg = lru.LRUConfig(
-        items=30, dim=8, dropout=rate, dropout_lru=rate, table_multiple=4
+        items=30, dim=8, blocks=1, dropout=rate, dropout_lru=rate, table_multiple=4
     )
     mesh = parallel.make_mesh(model, jax.devices()[:devices])
     rng = np.random.default_rng(0)

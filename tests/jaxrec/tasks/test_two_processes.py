@@ -9,6 +9,8 @@ import sys
 
 import pytest
 
+from jaxrec.core.config_file import load_config
+from jaxrec.tasks import next_item
 from tests.xla_flags import flags as xla_flags
 
 ROOT = pathlib.Path(__file__).parents[3]
@@ -81,12 +83,15 @@ def figures(workdir, kind, key):
     return [row[key] for row in rows if row["kind"] == kind]
 
 
-def test_two_processes_train_as_one_and_resume(tmp_path):
+def test_two_processes_train_as_one_and_resume(tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
     # The second pair goes on from the checkpoint that the first one left.
     finish(
         *start_two(tmp_path / "two", **{"train.steps": 3, "optim.schedule": "constant"})
     )
-    finish(start(tmp_path / "constant", **{"optim.schedule": "constant"}))
+    single = load_config("configs/lrurec.py")
+    single.update_from_flattened_dict(OVERRIDES | {"optim.schedule": "constant"})
+    next_item.run(single, str(tmp_path / "constant"))
     finish(*start_two(tmp_path / "two", **{"optim.schedule": "constant"}))
     one, two = tmp_path / "constant", tmp_path / "two"
     # Steps 2 and 6: step 3 ended the first pair and was logged on its own.
