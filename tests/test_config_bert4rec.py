@@ -32,6 +32,7 @@ def test_the_default_trains_resumes_and_answers(tmp_path):
         np.testing.assert_allclose(stepped.scores, whole.scores, rtol=0, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_padded_and_packed_batches_have_the_same_mean_loss(tmp_path):
     """One batch of the whole data: the same labels, each with the same outputs."""
     means = []
@@ -66,7 +67,9 @@ def test_the_causal_encoder_trains_on_next_items(tmp_path):
     check_workdir(tmp_path, next_item.run(config, tmp_path), "bert4rec")
 
 
-@pytest.mark.parametrize("name", ["sampled_softmax", "bce"])
+@pytest.mark.parametrize(
+    "name", ["sampled_softmax", pytest.param("bce", marks=pytest.mark.slow)]
+)
 def test_other_losses(tmp_path, name):
     config = tiny(config="bert4rec", **WORLD)
     config.loss.name = name

@@ -53,20 +53,17 @@ def test_resuming_a_training_with_dropout_is_exact(tmp_path):
     assert losses(tmp_path / "crashed") == losses(tmp_path / "whole")
 
 
-@pytest.mark.parametrize("loss", ["sampled_softmax", "uniform_negatives"])
-def test_losses_by_name(tmp_path, loss):
+@pytest.mark.parametrize(
+    ("loss", "dtype"),
+    [("sampled_softmax", "float32"), ("uniform_negatives", "bfloat16")],
+)
+def test_losses_and_mixed_precision_by_name(tmp_path, loss, dtype):
     config = tiny("synthetic", num_users=40, num_items=40, clusters=4, events_max=25)
-    config.loss.name = loss
+    config.loss.name, config.model.compute_dtype = loss, dtype
     config.eval.sampled_negatives = 10
     results = next_item.run(config, tmp_path)
     rows = check_workdir(tmp_path, results)
     assert "sampled10/recall@10" in rows["lru"]
-
-
-def test_mixed_precision_by_name(tmp_path):
-    config = tiny("synthetic", num_users=40, num_items=40, clusters=4, events_max=25)
-    config.model.compute_dtype = "bfloat16"
-    check_workdir(tmp_path, next_item.run(config, tmp_path))
 
 
 def test_the_large_catalogue_config(tmp_path):

@@ -1,31 +1,11 @@
-"""Making a model to ship, and every model that is shipped."""
+"""Every model that is shipped."""
 
 import numpy as np
 import pytest
 
-from jaxbio import package
 from jaxbio.clustering import AttentiveClustering, names
 from jaxrec.core.config_file import load_config
-from tests.jaxbio.clustering.runs import CONFIGS, train
-
-
-def test_a_run_becomes_a_model_with_a_card(tmp_path, capsys):
-    train(tmp_path / "run", steps=2)
-    arguments = ["--config=configs/acp_points.py", "--limits=for tests"]
-    where = [f"--workdir={tmp_path / 'run'}", f"--out={tmp_path / 'tiny'}"]
-    where.append("--reach=17")
-    assert package.main([*arguments, *where]) == 0
-    assert "tiny: " in capsys.readouterr().out
-    model = AttentiveClustering.load(tmp_path / "tiny")
-    card = model.card
-    assert model.reach == 17
-    assert card["command"].endswith("acp_points.py --workdir=runs/tiny")
-    assert card["seed"] == 42 and card["limits"] == "for tests" and card["steps"] == 2
-    assert {"ami", "nats", "nats_se"} < set(card["test"])
-    assert str(tmp_path) not in str(card)
-    (tmp_path / "run/test.json").unlink()
-    assert package.main([*arguments, *where]) == 2
-    assert "test.json is missing; want a run that has ended" in capsys.readouterr().err
+from tests.jaxbio.clustering.runs import CONFIGS
 
 
 @pytest.mark.parametrize("name", names())

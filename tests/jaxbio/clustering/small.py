@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from jaxbio.clustering import model as process
 from jaxbio.clustering.model import Config, Model
@@ -15,6 +16,12 @@ KINDS = [
     ("ccp", "gaussian"),
     ("ccp", "none"),
 ]
+# What is of an ACP and what is of a Gaussian latent, others have too.
+_REST = ("acp", "gaussian")
+of_each_kind = pytest.mark.parametrize(
+    ("variant", "latent"),
+    [pytest.param(*k, marks=[pytest.mark.slow] if k == _REST else []) for k in KINDS],
+)
 
 
 def made(variant="acp", latent="mixture", key=0, **options):

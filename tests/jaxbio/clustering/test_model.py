@@ -11,7 +11,7 @@ from jaxbio.clustering import layers
 from jaxbio.clustering import model as process
 from jaxbio.clustering.model import Config
 from jaxbio.clustering.objective import log_step
-from tests.jaxbio.clustering.small import KINDS, made, points
+from tests.jaxbio.clustering.small import KINDS, made, of_each_kind, points
 
 
 @partial(jax.jit, static_argnames=("model", "draws"))
@@ -36,7 +36,7 @@ def a_step(valid, key=0):
     return jnp.asarray(left), jnp.asarray(inside), jnp.zeros(shape[:2], jnp.int32)
 
 
-@pytest.mark.parametrize(("variant", "latent"), KINDS)
+@of_each_kind
 def test_padding_changes_nothing(variant, latent):
     model, params = made(variant, latent)
     inputs, valid = points(size=5)
@@ -50,7 +50,7 @@ def test_padding_changes_nothing(variant, latent):
     assert np.ptp(np.asarray(found)) > 1e-3
 
 
-@pytest.mark.parametrize(("variant", "latent"), KINDS)
+@of_each_kind
 def test_the_order_of_points_changes_nothing(variant, latent):
     model, params = made(variant, latent)
     inputs, valid = points(size=6)
@@ -111,7 +111,7 @@ def test_an_anchor_alone_has_nothing_to_decide():
             assert float(found[0, 0]) == pytest.approx(0, abs=1e-6)
 
 
-@pytest.mark.parametrize(("variant", "latent"), KINDS)
+@of_each_kind
 def test_gradients_are_finite_with_empty_rows(variant, latent):
     model, params = made(variant, latent)
     inputs, valid = points(sets=2, size=4)

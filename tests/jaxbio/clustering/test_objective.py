@@ -10,7 +10,7 @@ import pytest
 from jaxbio.clustering import model as process
 from jaxbio.clustering import objective
 from jaxbio.clustering.partitions import canonical
-from tests.jaxbio.clustering.small import KINDS, made, points
+from tests.jaxbio.clustering.small import made, of_each_kind, points
 from tests.jaxrec.compiling import quick_jit
 
 
@@ -64,7 +64,7 @@ def test_some_steps_stand_for_all_without_bias():
     assert (numbers[:, 0] != numbers[:, 1]).all()
 
 
-@pytest.mark.parametrize(("variant", "latent"), KINDS)
+@of_each_kind
 def test_steps_at_once_are_the_steps_one_after_the_other(variant, latent):
     model, params = made(variant, latent)
     inputs, valid = points(size=5, padded=6)

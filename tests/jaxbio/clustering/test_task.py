@@ -1,12 +1,14 @@
-"""Training runs: every configuration, resuming, devices, and what is refused."""
+"""Training runs: every configuration, resuming, devices, shipping, what is refused."""
 
 import json
+import shutil
 
 import jax
 import numpy as np
 import pytest
 
-from jaxbio.clustering import task
+from jaxbio import package
+from jaxbio.clustering import AttentiveClustering, task
 from jaxrec.core import parallel
 from jaxrec.core.config_file import load_config
 from jaxrec.core.optim import make_optimiser
@@ -45,6 +47,25 @@ def test_a_run_that_was_stopped_ends_with_the_same_bits(whole, tmp_path, monkeyp
         train(tmp_path / "again")
     monkeypatch.undo()
     assert train(tmp_path / "again") == whole[1]
+
+
+def test_a_run_becomes_a_model_with_a_card(whole, tmp_path, capsys):
+    shutil.copytree(whole[0], tmp_path / "run")
+    arguments = ["--config=configs/acp_points.py", "--limits=for tests"]
+    where = [f"--workdir={tmp_path / 'run'}", f"--out={tmp_path / 'tiny'}"]
+    where.append("--reach=17")
+    assert package.main([*arguments, *where]) == 0
+    assert "tiny: " in capsys.readouterr().out
+    model = AttentiveClustering.load(tmp_path / "tiny")
+    card = model.card
+    assert model.reach == 17
+    assert card["command"].endswith("acp_points.py --workdir=runs/tiny")
+    assert card["seed"] == 42 and card["limits"] == "for tests" and card["steps"] == 4
+    assert {"ami", "nats", "nats_se"} < set(card["test"])
+    assert str(tmp_path) not in str(card)
+    (tmp_path / "run/test.json").unlink()
+    assert package.main([*arguments, *where]) == 2
+    assert "test.json is missing; want a run that has ended" in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -75,10 +75,10 @@ def train(*args, steps=3, **kwargs):
 @pytest.mark.parametrize(
     "other",
     [
-        {"devices": 2},
+        pytest.param({"devices": 2}, marks=pytest.mark.slow),
         {"devices": 8},
         {"devices": 1, "micro": 4},
-        {"devices": 2, "micro": 2},
+        pytest.param({"devices": 2, "micro": 2}, marks=pytest.mark.slow),
         {"devices": 8, "model": 4},
         {"devices": 4, "model": 2, "micro": 2},
         {"devices": 8, "mode": "pmap"},

@@ -22,7 +22,9 @@ def leaves(tree):
     return [np.asarray(leaf) for leaf in jax.tree.leaves(tree)]
 
 
-@pytest.mark.parametrize(("mode", "devices"), [("ae", 1), ("ar", 2)])
+@pytest.mark.parametrize(
+    ("mode", "devices"), [pytest.param("ae", 1, marks=pytest.mark.slow), ("ar", 2)]
+)
 def test_members_equal_runs_of_their_own(tmp_path, mode, devices):
     config = tiny_study()
     config.run.optim.name = "sgd"  # Adam blows up what rounding does to tiny gradients
