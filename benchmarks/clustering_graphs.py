@@ -17,7 +17,7 @@ from benchmarks import harness
 from benchmarks.clustering_scores import mean
 from benchmarks.peers import communities as peers
 from jaxbio.clustering import AttentiveClustering, stored
-from jaxbio.clustering.consensus import consensus, maxpear
+from jaxbio.clustering.consensus import consensus, maxami
 from jaxbio.clustering.graphs import symmetric_sbm
 from jaxbio.clustering.graphs.features import Features, node_features
 from jaxbio.clustering.graphs.graph import Graph, largest_component
@@ -134,7 +134,7 @@ def _compared(
         "posterior sample": [one.labels[0] for one in drawn],
         f"best of {samples}": [one.labels[one.log_prob.argmax()] for one in drawn],
         f"consensus of {samples}": [consensus(one.labels) for one in drawn],
-        f"maxpear of {samples}": [maxpear(one.labels) for one in drawn],
+        f"maxami of {samples}": [maxami(one.labels) for one in drawn],
     }
     answers = dict(ours)
     for seed, graph in enumerate(graphs):
@@ -186,7 +186,7 @@ def _ours(model: AttentiveClustering, graph: Graph, seed: int) -> dict[str, np.n
         return {
             "ours, best": drawn.labels[drawn.log_prob.argmax()],
             "ours, consensus": consensus(drawn.labels),
-            "ours, maxpear": maxpear(drawn.labels),
+            "ours, maxami": maxami(drawn.labels),
         }
 
     def cluster(part):

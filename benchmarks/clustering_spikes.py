@@ -11,7 +11,7 @@ import numpy as np
 from benchmarks import harness
 from benchmarks.clustering_scores import calibration, mean, reliability
 from jaxbio.clustering import AttentiveClustering, stored
-from jaxbio.clustering.consensus import consensus, maxpear, together
+from jaxbio.clustering.consensus import consensus, maxami, together
 from jaxbio.clustering.metrics import adjusted_mutual_info, adjusted_rand
 from jaxbio.clustering.spikes import interface, simulate, snippets, sort
 from jaxbio.clustering.spikes.learned import learned
@@ -98,7 +98,7 @@ def problems(bench: harness.Benchmark, where: str) -> None:
         answers |= {
             f"best of {count}": [rows[scores.argmax()] for rows, scores in some],
             f"consensus of {count}": [consensus(rows) for rows, _ in some],
-            f"maxpear of {count}": [maxpear(rows) for rows, _ in some],
+            f"maxami of {count}": [maxami(rows) for rows, _ in some],
         }
     answers["HDBSCAN"] = [_hdbscan(x) for x in sets]
     true_numbers = np.array([len(np.unique(row)) for row in truth])

@@ -106,7 +106,7 @@ def _answer(
         f"the {kind} has {found}, in {out / 'labels.csv'}"
     )
     if estimate == "consensus" and not labels.max() and counts[1] < 0.5:
-        told += "\nsamples share little; --estimate=maxpear looks for weak structure"
+        told += "\nsamples share little; --estimate=maxami looks for weak structure"
     return told
 
 

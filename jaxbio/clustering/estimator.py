@@ -15,12 +15,12 @@ import numpy as np
 from absl import logging
 
 from jaxbio.clustering import programs, stored
-from jaxbio.clustering.consensus import consensus, maxpear, together
+from jaxbio.clustering.consensus import consensus, maxami, together
 from jaxbio.clustering.partitions import canonical
 from jaxbio.clustering.stored import Stored
 
 MODES = ("posterior", "mode", "topk")
-MEANS = {"consensus": consensus, "maxpear": maxpear}
+MEANS = {"consensus": consensus, "maxami": maxami}
 ESTIMATES = (*MEANS, "topk", "mode")
 LARGEST = 4096  # points of a set
 _REACH = 5  # times the largest set of the training; see `reach`
@@ -114,7 +114,7 @@ class AttentiveClustering:
             fastest answer there is.
           mode: "consensus": the partition nearest to samples of the posterior (see
             `jaxbio.clustering.consensus`). Each sample of a large or noisy set has its
-            own errors, and the most probable of them as well. "maxpear": the same for
+            own errors, and the most probable of them as well. "maxami": the same for
             structure so weak that samples share little. "topk", "mode": the most
             probable of what `sample` draws.
           key: a seed or a key.

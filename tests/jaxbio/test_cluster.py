@@ -5,7 +5,7 @@ import pytest
 
 from jaxbio import cluster
 from jaxbio.clustering import answer
-from jaxbio.clustering.consensus import consensus, maxpear
+from jaxbio.clustering.consensus import consensus, maxami
 from jaxbio.clustering.estimator import Samples
 from tests.jaxbio.clustering.runs import leave, tiny, tiny_graphs
 
@@ -49,10 +49,10 @@ def test_points_of_a_file(model, tmp_path, capsys):
         wanted = consensus(saved["labels"])
     assert [int(row.split(",")[1]) for row in rows[1:]] == wanted.tolist()
     assert (out / "answer.png").read_bytes()[:4] == b"\x89PNG"
-    assert cluster.main([*arguments, "--estimate=maxpear"]) == 0
-    assert "the maxpear has" in capsys.readouterr().out
+    assert cluster.main([*arguments, "--estimate=maxami"]) == 0
+    assert "the maxami has" in capsys.readouterr().out
     rows = (out / "labels.csv").read_text().splitlines()
-    wanted = maxpear(np.load(out / "samples.npz")["labels"])
+    wanted = maxami(np.load(out / "samples.npz")["labels"])
     assert [int(row.split(",")[1]) for row in rows[1:]] == wanted.tolist()
 
 
@@ -127,8 +127,8 @@ def test_weak_structure_is_told_of(tmp_path):
         arguments = (range(120), "node", tmp_path, lambda *parts: None)
         return answer._answer(Model(), None, *arguments, **how)
 
-    weak = "samples share little; --estimate=maxpear looks for weak structure"
+    weak = "samples share little; --estimate=maxami looks for weak structure"
     assert told("consensus").endswith(weak)
     assert "the consensus has 1 cluster, in" in told("consensus")
-    assert "the maxpear has 2 clusters, in" in told("maxpear")
-    assert weak not in told("maxpear")
+    assert "the maxami has 2 clusters, in" in told("maxami")
+    assert weak not in told("maxami")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jaxbio.clustering import AttentiveClustering, estimator, stored
-from jaxbio.clustering.consensus import consensus, maxpear
+from jaxbio.clustering.consensus import consensus, maxami
 from jaxbio.clustering.partitions import all_partitions
 from tests.jaxbio.clustering.runs import leave, tiny
 
@@ -66,9 +66,9 @@ def test_many_sets_at_once_are_answered_as_one_by_one(model, points):
     assert len(found) == 4 and found[2] == 0
     for row, drawn in zip(labels, together, strict=True):
         np.testing.assert_array_equal(row, consensus(drawn.labels))
-    labels = model.fit_predict(sets, samples=6, mode="maxpear")
+    labels = model.fit_predict(sets, samples=6, mode="maxami")
     for row, drawn in zip(labels, together, strict=True):
-        np.testing.assert_array_equal(row, maxpear(drawn.labels))
+        np.testing.assert_array_equal(row, maxami(drawn.labels))
 
 
 def test_probabilities_of_all_partitions_are_total(model, points):
@@ -116,7 +116,7 @@ def test_equal_points_are_answered(model):
         (lambda m, x: m.sample(x, mode="best"), "mode: want one of posterior, mode,"),
         (
             lambda m, x: m.fit_predict(x, mode="posterior"),
-            "mode: want one of consensus, maxpear, topk, mode, got 'posterior'",
+            "mode: want one of consensus, maxami, topk, mode, got 'posterior'",
         ),
         (lambda m, x: m.sample([]), "got an empty list"),
         (lambda m, x: m.log_prob(x, [0, 1]), "want shape \\(9,\\) or \\(S, 9\\)"),
