@@ -19,10 +19,10 @@ and 27, jax 0.10.2; AMI, ± is one standard error over graphs:
     sbm             60 graphs (`--only sbm`): one posterior sample .815 ± .026, the
                     best of 32 .863 ± .026, their consensus .871 ± .028; Leiden .423,
                     Bethe Hessian with the true number of blocks .512
-    symmetric       8 graphs of 1,000 nodes (`--only threshold`), maxpear of 128
+    symmetric       8 graphs of 1,000 nodes (`--only threshold`), maxami of 128
                     samples: two blocks, mean degree 6, at signal-to-noise ratios of .5,
-                    1.5, 2, 3, 5 .000, .196, .420, .706, .950; four, degree 12, .008,
-                    .220, .432, .737, .937; spectral with the true number .001, .134,
+                    1.5, 2, 3, 5 .000, .188, .422, .709, .949; four, degree 12, .010,
+                    .230, .459, .742, .938; spectral with the true number .001, .134,
                     .384, .707, .952 and .014, .261, .481, .750, .942; the consensus is
                     one block up to 2. To step 2,320 of 6,000 on an H200, then on to
                     2,900 on the CPU; best step 2,500
