@@ -102,7 +102,7 @@ class Checkpoints:
         return self._ocp.PyTreeCheckpointHandler(
             use_compression=False,
             type_handler_registry=types.create_type_handler_registry(
-                (jax.Array, handler)
+                (jax.Array, handler), (np.ndarray, types.NumpyHandler())
             ),
         )
 

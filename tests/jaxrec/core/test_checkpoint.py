@@ -18,6 +18,7 @@ import pytest
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from jaxrec.core import checkpoint
 from jaxrec.core.checkpoint import (
     CheckpointDamagedError,
     Checkpoints,
@@ -96,6 +97,7 @@ def test_restores_every_dtype_bit_for_bit(checkpoints):
         "scalar": jnp.float32(3.25),
         "empty": jnp.ones((0, 4)),
         "zeros": jnp.zeros((4, 4)),
+        "numpy": np.arange(6, dtype=np.float32),
         "nothing": None,
         "tuple": (jnp.ones(1), [jnp.ones(2)]),
     }
@@ -339,8 +341,13 @@ def test_ambiguous_paths_are_refused(checkpoints):
         checkpoints.save_last(1, {"a/b": jnp.ones(1), "a": {"b": jnp.ones(1)}}, {})
 
 
-def test_other_shardings_and_the_checksum_is_the_same(checkpoints, tmp_path):
-    """A matrix split over eight devices comes back split the other way, or whole."""
+@pytest.mark.parametrize("piece", [1 << 24, 1])
+def test_other_shardings_and_the_checksum_is_the_same(
+    checkpoints, tmp_path, monkeypatch, piece
+):
+    """A matrix split over eight devices comes back split the other way, or whole; also
+    if each device that has a replica writes a piece of it."""
+    monkeypatch.setattr(checkpoint, "_SLICE", piece)
     mesh = jax.make_mesh((2, 4), ("data", "model"))
     matrix = np.random.default_rng(0).normal(size=(8, 12)).astype(np.float32)
     records = []
