@@ -46,7 +46,8 @@ def consensus(labels: np.ndarray, shared: np.ndarray | None = None) -> np.ndarra
     Returns:
       (n,) int32, canonical.
     """
-    found, _ = _candidates(labels, shared)
+    cuts, _ = _cuts(labels, shared)
+    found = [*cuts, *np.unique(labels, axis=0)]
     losses = [expected_loss(row, labels) for row in found]
     return canonical(found[int(np.argmin(losses))][None])[0]
 
@@ -75,10 +76,11 @@ def maxami(labels: np.ndarray, shared: np.ndarray | None = None) -> np.ndarray:
       (n,) int32, canonical.
     """
     most = max(int(np.median(labels.max(1))) + 1, 2)
-    found, shared = _candidates(labels, shared)
+    cuts, shared = _cuts(labels, shared)
+    found = cuts[:most]
     if labels.max() and labels.shape[1] > 2:
-        found = [row for row in found if row.max() < most] + _spectral(shared, most)
-    best = max(found, key=lambda row: _expected_information(row, labels))
+        found += _spectral(shared, most)
+    best = max(found, key=lambda row: _expected_index(row, labels))
     return canonical(best[None])[0]
 
 
@@ -105,16 +107,16 @@ def _spectral(shared, most):
     return partitions
 
 
-def _candidates(labels, shared):
-    """Cuts of the tree, from one cluster on, then samples; and what is together."""
+def _cuts(labels, shared):
+    """Cuts of the tree, from one cluster on; and what is together."""
     shared = together(labels) if shared is None else shared
-    samples = list(np.unique(labels, axis=0))
-    if len(samples) == 1:
-        return samples, shared
-    apart = squareform(1 - shared, checks=False)
-    tree = hierarchy.linkage(apart, "average")
-    most = min(len(shared), int(labels.max()) + 1)
-    return [*hierarchy.cut_tree(tree, range(1, most + 1)).T, *samples], shared
+    n, most = len(shared), int(labels.max()) + 1
+    cuts = [np.arange(n)] if most >= n else []  # SciPy makes one cluster of this cut.
+    if n > 1:
+        tree = hierarchy.linkage(squareform(1 - shared, checks=False), "average")
+        numbers = range(1, min(most, n - 1) + 1)
+        cuts = [*hierarchy.cut_tree(tree, numbers).T, *cuts]
+    return cuts, shared
 
 
 def expected_loss(labels: np.ndarray, samples: np.ndarray) -> float:
@@ -126,7 +128,7 @@ def expected_loss(labels: np.ndarray, samples: np.ndarray) -> float:
     return 2 * _both(labels, samples) - _entropy(np.bincount(labels) / len(labels))
 
 
-def _expected_information(labels, samples):
+def _expected_index(labels, samples):
     """Adjusted mutual information with samples, as `maxami` estimates it; 0 of one
     cluster. By chance two partitions into K and L have (K - 1)(L - 1) / 2n nats."""
     count, n = samples.shape
