@@ -19,15 +19,15 @@ def _declare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--platforms",
         type=lambda text: text.split(","),
-        default="cpu,cuda,tpu",
-        help="what it is to run on, any of cpu,cuda,tpu (the default)",
+        help="what it is to run on (default: cpu,cuda,tpu)",
     )
 
 
 def _run(options: argparse.Namespace) -> None:
+    from jaxrec.core.export import PLATFORMS
     from jaxrec.serve.workdir import load
 
-    load(options.workdir).export(options.out, options.platforms)
+    load(options.workdir).export(options.out, options.platforms or PLATFORMS)
     print(f"{options.out}: {Path(options.out).stat().st_size / 1e6:.1f} MB")
 
 
