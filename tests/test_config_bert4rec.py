@@ -32,7 +32,6 @@ def test_the_default_trains_resumes_and_answers(tmp_path):
         np.testing.assert_allclose(stepped.scores, whole.scores, rtol=0, atol=1e-5)
 
 
-@pytest.mark.slow
 def test_padded_and_packed_batches_have_the_same_mean_loss(tmp_path):
     """One batch of the whole data: the same labels, each with the same outputs."""
     means = []

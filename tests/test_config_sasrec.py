@@ -76,7 +76,6 @@ def test_user_vectors_train_resume_evaluate_and_answer(tmp_path, monkeypatch, ca
         assert text.endswith(f"{best.scores[0]:.3f}\n") == (users is not None)
 
 
-@pytest.mark.slow
 def test_stopping_in_the_middle_changes_nothing(tmp_path):
     config = with_users()
     whole = next_item.run(config, tmp_path / "whole")

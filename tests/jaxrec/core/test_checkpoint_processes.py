@@ -190,7 +190,7 @@ def run_sharded(tmp_path, *, processes, devices):
     return [result(process) for process in running]
 
 
-@pytest.mark.parametrize("kills", [4, pytest.param(100, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kills", [8, pytest.param(100, marks=pytest.mark.slow)])
 def test_kill_at_any_moment(tmp_path, kills):
     script = tmp_path / "kills.py"
     script.write_text(KILLS)

@@ -101,11 +101,11 @@ def test_which_items_are_masked_depends_on_seed_epoch_and_event_alone():
 def test_every_place_of_a_window_is_masked_equally_often():
     batches = batches_of([8] * 50, probability=0.25, size=50)
     counts = np.zeros(8)
-    for epoch in range(20):
+    for epoch in range(60):
         for _, masked in epoch_of(batches, epoch):
             counts += masked
-    # 1,000 draws of 2 of 8 places: five standard deviations.
-    assert np.abs(counts / 1000 - 0.25).max() < 5 * np.sqrt(0.25 * 0.75 / 1000)
+    # 3,000 draws of 2 of 8 places: five standard deviations.
+    assert np.abs(counts / 3000 - 0.25).max() < 5 * np.sqrt(0.25 * 0.75 / 3000)
 
 
 def test_shifted_windows_drop_nothing():

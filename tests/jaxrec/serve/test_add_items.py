@@ -154,7 +154,7 @@ def test_many_are_written_in_pieces(whole):
 
 def test_the_portable_file_has_them_too(added, tmp_path):
     rec = added[0]
-    rec.export(tmp_path / "file", ["cpu"])
+    rec.export(tmp_path / "file")
     read = jaxrec.load_portable(tmp_path / "file")
     assert (read.items, read.room) == (TOTAL, 0)
     histories = [raw(HISTORY), []]

@@ -130,7 +130,7 @@ def test_what_is_warm_compiles_no_more(made):
 
 
 def test_the_portable_file(rec, made, tmp_path, capsys):
-    rec.export(tmp_path / "file", ["cpu"])
+    rec.export(tmp_path / "file")
     read = portable.load(tmp_path / "file")
     for n in (0, 3, 15):
         (answer,) = read.recommend([raw(HISTORY[:n])], k=5, times=[TIMES[:n]])

@@ -102,7 +102,7 @@ def test_one_event_at_a_time(rec, made):
 
 
 def test_the_portable_file(rec, made, tmp_path):
-    rec.export(tmp_path / "file", ["cpu"])
+    rec.export(tmp_path / "file")
     read = portable.load(tmp_path / "file")
     for n in (0, 3, 15):
         histories, users = [raw(HISTORY[:n])] * 2, ["ann", "no"]

@@ -53,10 +53,7 @@ def test_a_study_from_cells_to_report(tmp_path):
 
 @pytest.mark.parametrize(
     ("halving", "heads", "steps"),
-    [
-        pytest.param(False, (), [4, 4, 4], marks=pytest.mark.slow),
-        (True, (1, 2), [2, 2, 2, 4, 4, 4]),
-    ],
+    [(False, (), [4, 4, 4]), (True, (1, 2), [2, 2, 2, 4, 4, 4])],
 )
 def test_the_search_takes_the_best_on_validation(tmp_path, halving, heads, steps):
     config = tiny_study(modes=("ar",), seeds=1)

@@ -83,13 +83,12 @@ def figures(workdir, kind, key):
     return [row[key] for row in rows if row["kind"] == kind]
 
 
-def test_two_processes_train_as_one_and_resume(tmp_path, monkeypatch):
-    monkeypatch.chdir(ROOT)
+def test_two_processes_train_as_one_and_resume(tmp_path):
     # The second pair goes on from the checkpoint that the first one left.
     finish(
         *start_two(tmp_path / "two", **{"train.steps": 3, "optim.schedule": "constant"})
     )
-    single = load_config("configs/lrurec.py")
+    single = load_config(str(ROOT / "configs/lrurec.py"))
     single.update_from_flattened_dict(OVERRIDES | {"optim.schedule": "constant"})
     next_item.run(single, str(tmp_path / "constant"))
     finish(*start_two(tmp_path / "two", **{"optim.schedule": "constant"}))
