@@ -148,6 +148,64 @@ class ProgressLine:
             self._on_screen = False
 
 
+class CountLine:
+    """The live line of work that is counted: how much is done, its rate, what is left.
+
+        texts: 512/11924  310 items/s  ETA 0:37
+
+    Args:
+        what: What is worked on.
+        total: How much there is of it.
+        unit: What is counted.
+        every: Seconds between two messages when the output is no terminal.
+        stream: Where the line goes; standard error if None.
+    """
+
+    def __init__(
+        self,
+        what: str,
+        total: int,
+        *,
+        unit: str = "",
+        every: float = 30.0,
+        stream: TextIO | None = None,
+    ):
+        self._what, self._total, self._unit = what, total, unit or what
+        self._stream = sys.stderr if stream is None else stream
+        self._live, self._every = self._stream.isatty(), every
+        self._found = self._done = 0
+        self._begin = self._shown = time.monotonic()
+
+    def found(self, count: int) -> None:
+        """Notes what was there already and says nothing of the rate."""
+        self._found += count
+
+    def done(self, count: int) -> None:
+        """Notes what has been done, and shows the line if it is time."""
+        self._done += count
+        now = time.monotonic()
+        if not self._live and now - self._shown < self._every:
+            return
+        self._shown = now
+        rate = self._done / max(now - self._begin, 1e-9)
+        done = self._found + self._done
+        text = (
+            f"{self._what}: {done}/{self._total}  {short(rate)} {self._unit}/s  "
+            f"ETA {duration((self._total - done) / rate)}"
+        )
+        if self._live:
+            self._stream.write(CLEAR + text)
+            self._stream.flush()
+        else:
+            logging.info("%s", text)
+
+    def close(self) -> None:
+        """Removes the line from the screen."""
+        if self._live:
+            self._stream.write(CLEAR)
+            self._stream.flush()
+
+
 class _MakeWay(standard_logging.Filter):
     """Clears the live line before a log message is written over it."""
 

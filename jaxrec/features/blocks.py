@@ -4,8 +4,6 @@ A block is kept under the hash of what is in it, so that a run that was killed g
 where it was and one with a few new items encodes little more than those.
 """
 
-import sys
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TextIO
@@ -13,11 +11,10 @@ from typing import TextIO
 import numpy as np
 from absl import logging
 
-from jaxrec.core.progress import CLEAR, duration, short
+from jaxrec.core.progress import CountLine
 from jaxrec.data.cache import content_hash
 
 BLOCK = 256
-_LOG_SECONDS = 30.0
 
 
 def encode(
@@ -40,7 +37,7 @@ def encode(
         (len(items), dim) float32.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    progress = _Progress(what, len(items), sys.stderr if stream is None else stream)
+    progress = CountLine(what, len(items), unit="items", stream=stream)
     blocks = []
     for begin in range(0, len(items), BLOCK):
         block = items[begin : begin + BLOCK]
@@ -52,7 +49,7 @@ def encode(
             with partial.open("wb") as file:
                 np.save(file, vectors)
             partial.replace(path)
-            progress.encoded(len(block))
+            progress.done(len(block))
         else:
             progress.found(len(block))
         blocks.append(vectors)
@@ -69,40 +66,3 @@ def _kept(path: Path, rows: int) -> np.ndarray | None:
         logging.warning("%s is damaged (%s); encoding its items again.", path, error)
         return None
     return vectors if len(vectors) == rows else None
-
-
-class _Progress:
-    """A line on a terminal, rewritten; elsewhere a log message every so often."""
-
-    def __init__(self, what: str, total: int, stream: TextIO):
-        self._what, self._total, self._stream = what, total, stream
-        self._live = stream.isatty()
-        self._found = self._encoded = 0
-        self._begin = self._shown = time.monotonic()
-
-    def found(self, items: int) -> None:
-        """Items that were kept: they say nothing of the rate."""
-        self._found += items
-
-    def encoded(self, items: int) -> None:
-        self._encoded += items
-        now = time.monotonic()
-        if not self._live and now - self._shown < _LOG_SECONDS:
-            return
-        self._shown = now
-        rate = self._encoded / max(now - self._begin, 1e-9)
-        done = self._found + self._encoded
-        text = (
-            f"{self._what}: {done}/{self._total}  {short(rate)} items/s  "
-            f"ETA {duration((self._total - done) / rate)}"
-        )
-        if self._live:
-            self._stream.write(CLEAR + text)
-            self._stream.flush()
-        else:
-            logging.info("%s", text)
-
-    def close(self) -> None:
-        if self._live:
-            self._stream.write(CLEAR)
-            self._stream.flush()

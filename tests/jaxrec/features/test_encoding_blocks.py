@@ -3,6 +3,7 @@ import io
 import numpy as np
 import pytest
 
+from jaxrec.core import progress
 from jaxrec.features import blocks
 
 
@@ -74,12 +75,12 @@ class Terminal(io.StringIO):
 
 def test_progress(tmp_path, monkeypatch):
     seconds = iter(range(0, 100, 2))
-    monkeypatch.setattr(blocks.time, "monotonic", lambda: next(seconds))
+    monkeypatch.setattr(progress.time, "monotonic", lambda: next(seconds))
     stream = Terminal()
     texts = ["a", "bb", "ccc", "dddd", "eeeee", "f"]
     blocks.encode(texts[:2], lengths, tmp_path, "first", Terminal())
     blocks.encode(texts, lengths, tmp_path, "texts", stream)
-    lines = stream.getvalue().split(blocks.CLEAR)
+    lines = stream.getvalue().split(progress.CLEAR)
     # The two that were kept take no part in the rate: 2 in 2 s, 4 in 4 s.
     assert lines[1:] == [
         "texts: 4/6  1 items/s  ETA 0:02",
