@@ -23,7 +23,6 @@ from jaxbio.clustering.graphs.features import Features, node_features
 from jaxbio.clustering.graphs.graph import Graph, largest_component
 from jaxbio.clustering.graphs.inputs import as_graph
 from jaxbio.clustering.graphs.read import read
-from jaxbio.clustering.graphs.subgraphs import cluster_in_parts
 from jaxbio.clustering.metrics import adjusted_mutual_info
 
 _SEED = 1_000_003  # of the graphs; no training drew with it
@@ -189,12 +188,7 @@ def _ours(model: AttentiveClustering, graph: Graph, seed: int) -> dict[str, np.n
             "ours, maxami": maxami(drawn.labels),
         }
 
-    def cluster(part):
-        return model.fit_predict(part, samples=8, key=seed)
-
-    return {
-        "ours, in parts": cluster_in_parts(graph, cluster, model.trained_on, seed=seed)
-    }
+    return {"ours, in parts": model.fit_predict_in_parts(graph, seed=seed)}
 
 
 def _networks(quick: bool) -> dict[str, Graph]:

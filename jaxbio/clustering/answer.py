@@ -10,7 +10,6 @@ from jaxbio.clustering.consensus import together
 from jaxbio.clustering.estimator import MEANS, AttentiveClustering
 from jaxbio.clustering.figures import plot_graph, plot_points
 from jaxbio.clustering.graphs.read import read
-from jaxbio.clustering.graphs.subgraphs import cluster_in_parts
 from jaxbio.clustering.points.read import read_points
 
 
@@ -48,19 +47,18 @@ def answer_graph(model: AttentiveClustering, path: str, out: Path, **how: Any) -
       **how: samples, seed, and which estimate labels are.
     """
     graph = read(path)
-    size = model.trained_on
     if len(graph) > model.reach:
-        few, mode = min(how["samples"], 32), how["estimate"]
-
-        def cluster(part):
-            return model.fit_predict(part, samples=few, mode=mode)
-
-        labels = cluster_in_parts(graph, cluster, size, seed=how["seed"])
+        labels = model.fit_predict_in_parts(
+            graph,
+            samples=min(how["samples"], 16),
+            mode=how["estimate"],
+            seed=how["seed"],
+        )
         out.mkdir(parents=True, exist_ok=True)
         _write_labels(out, "node", graph.nodes, labels)
         return (
-            f"{len(graph):,} nodes, in parts of {size}: {labels.max() + 1} clusters, "
-            f"in {out / 'labels.csv'}"
+            f"{len(graph):,} nodes, in parts of {model.trained_on}: "
+            f"{labels.max() + 1} clusters, in {out / 'labels.csv'}"
         )
 
     def picture(*answer):

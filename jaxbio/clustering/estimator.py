@@ -16,6 +16,8 @@ from absl import logging
 
 from jaxbio.clustering import programs, stored
 from jaxbio.clustering.consensus import consensus, maxami, together
+from jaxbio.clustering.graphs.graph import Graph
+from jaxbio.clustering.graphs.subgraphs import cluster_in_parts
 from jaxbio.clustering.partitions import canonical
 from jaxbio.clustering.stored import Stored
 
@@ -135,6 +137,49 @@ class AttentiveClustering:
             rows = [one.labels for one in ([drawn] if single else drawn)]
         labels = [one[0] for one in rows]
         return labels[0] if single else labels
+
+    def fit_predict_in_parts(
+        self,
+        graph: Graph,
+        *,
+        samples: int = 16,
+        cover: int = 1,
+        mode: str = "consensus",
+        seed: int = 0,
+    ) -> np.ndarray:
+        """Labels (n,) of a graph far beyond `reach`, by overlapping parts.
+
+        Parts are as large as the largest graph of the training. Their samples are
+        merged, see `jaxbio.clustering.graphs.subgraphs`; progress is shown.
+
+        Args:
+          graph: from `jaxbio.clustering.graphs.read.read`.
+          samples: of each part.
+          cover: in how many parts every node is, or more.
+          mode: "consensus" or "maxami", the one partition of samples where one is
+            needed: of a part that no other overlaps, and of all parts where more than
+            64 clusters are found.
+          seed: of the parts and of the samples.
+
+        Raises:
+          ValueError: a model of other things than graphs, unknown mode, no sample.
+        """
+        if self.kind != "graphs":
+            raise ValueError(f"in parts go graphs; the model clusters {self.kind}")
+        if mode not in MEANS:
+            raise ValueError(
+                f"mode: for a graph in parts want one of {', '.join(MEANS)}, got "
+                f"{mode!r}"
+            )
+        _check_count(samples=samples)
+
+        def cluster(parts):
+            return self._from_samples(parts, samples, seed, lambda rows: rows)
+
+        size, whole = self.trained_on, MEANS[mode]
+        return cluster_in_parts(
+            graph, cluster, size, cover=cover, seed=seed, whole=whole
+        )
 
     def sample(
         self,
@@ -276,8 +321,7 @@ class AttentiveClustering:
             if size > LARGEST:
                 raise ValueError(
                     f"data set {number} has {size:,} points, want at most {LARGEST:,}: "
-                    "cluster a random subset, or a graph in parts "
-                    "(jaxbio.clustering.graphs.subgraphs)"
+                    "cluster a random subset, or a graph by fit_predict_in_parts"
                 )
             if size > self.reach:
                 logging.warning(

@@ -3,53 +3,71 @@
 1. Parts: from a node that the fewest parts have yet, breadth first, until a part has
    the wanted number of nodes or its component is used up; of neighbours those in the
    fewest parts come first, in random order. Again until every node is in as many as
-   wanted.
-2. Every part is clustered by itself.
-3. The clusters of all parts are merged (`merged`): two of overlapping parts agree as
-   far as the nodes that both parts have are in both clusters.
-4. A node is in the merged cluster that most of its parts have it in.
+   wanted. Most are in many more: a part is as connected as its neighbourhood is, which
+   is what a model can read, and begins where no other has been.
+2. Every part is clustered by itself, into samples of its posterior.
+3. The answers of all parts are merged (`jaxbio.clustering.graphs.merging`).
 """
 
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from scipy import sparse
 
 from jaxbio.clustering.graphs.graph import Graph, induced
+from jaxbio.clustering.graphs.merging import merged
+from jaxrec.core.progress import CountLine
+
+_AT_ONCE = 16  # parts that are given together
 
 
 def cluster_in_parts(
     graph: Graph,
-    cluster: Callable[[Graph], np.ndarray],
+    cluster: Callable[[list[Graph]], Sequence[np.ndarray]],
     size: int,
     *,
-    cover: int = 3,
+    cover: int = 1,
     seed: int = 0,
+    whole: Callable[[np.ndarray], np.ndarray] | None = None,
 ) -> np.ndarray:
     """Labels (n,) int32 from 0 of a graph of any size.
 
     Args:
       graph: to be clustered.
-      cluster: gives labels of any kind, one per node, of a graph of at most `size`
-        nodes.
+      cluster: gives for each of some graphs of at most `size` nodes labels of any kind,
+        one per node, or S rows of them: samples.
       size: most nodes of a part.
       cover: in how many parts every node is, or more.
       seed: of the parts.
+      whole: makes one partition of samples (S, n), where the samples of one part are
+        all that is asked; `jaxbio.clustering.consensus.consensus` if None.
 
     Raises:
       ValueError: `cluster` gives another number of labels than there are nodes, or
         the size or the cover is below 1.
     """
     parts = balls(graph, size, cover, seed)
-    labels = []
-    for part in parts:
-        found = np.asarray(cluster(induced(graph, part)))
-        if found.shape != part.shape:
-            raise ValueError(
-                f"cluster: labels {found.shape} for a graph of {len(part)} nodes"
-            )
-        labels.append(np.unique(found, return_inverse=True)[1])
-    return merged(parts, labels, len(graph))
+    alone = [len(part) == 1 for part in parts]
+    asked = [i for i, one in enumerate(alone) if not one]
+    answers = [np.zeros((1, 1), int)] * len(parts)
+    progress = CountLine("parts", len(asked))
+    for begin in range(0, len(asked), _AT_ONCE):
+        few = asked[begin : begin + _AT_ONCE]
+        found = cluster([induced(graph, parts[i]) for i in few])
+        for i, labels in zip(few, found, strict=True):
+            answers[i] = _checked(labels, len(parts[i]))
+        progress.done(len(few))
+    progress.close()
+    return merged(parts, answers, len(graph), whole)
+
+
+def _checked(labels, size):
+    """Rows (S, size) of clusters numbered from 0."""
+    rows = np.atleast_2d(labels)
+    if rows.ndim != 2 or rows.shape[1] != size:
+        raise ValueError(
+            f"cluster: labels {np.shape(labels)} for a graph of {size} nodes"
+        )
+    return np.stack([np.unique(row, return_inverse=True)[1] for row in rows])
 
 
 def balls(graph: Graph, size: int, cover: int, seed: int) -> list[np.ndarray]:
@@ -98,102 +116,3 @@ def _ball(matrix, start, size, rank):
                 order.append(other)
         at += 1
     return np.array(order), True
-
-
-def merged(
-    parts: Sequence[np.ndarray], labels: Sequence[np.ndarray], size: int
-) -> np.ndarray:
-    """One partition of all nodes from partitions of overlapping parts.
-
-    Clusters A and B of two parts, of whose common nodes a are in A, b in B and c in
-    both, have the affinity 3 c - a - b: above 0 if more than half of the nodes in
-    either are in both. (Of one part, c is 0.) Groups of clusters whose affinities have
-    a sum above 0 are put together, until there are none: those first with the largest
-    sum over the root of the product of both groups' sizes, and in one round all pairs
-    that are the first for both. By the sums alone (greedy additive edge contraction,
-    Keuper et al., ICCV 2015) one large group would grow by one cluster a round. Then
-    every node goes with the group that most of its clusters are in, the larger group if
-    there are several.
-
-    Args:
-      parts: positions of the nodes of each part.
-      labels: for each part, the clusters of its nodes, numbered from 0.
-      size: number n of all nodes.
-
-    Returns:
-      (n,) int32, numbered from 0 in the order of first appearance; a node that is in no
-      part is alone.
-    """
-    clusters = _clusters(parts, labels, size)
-    pairs, affinity = _affinities(parts, labels, clusters)
-    groups = _contracted(pairs, affinity, clusters.sum(1).astype(float))
-    votes = _groups_of(groups) @ clusters  # (groups, n)
-    votes = votes.tocsc()
-    sizes = np.asarray(votes.sum(1)).ravel()
-    found = -np.arange(1, size + 1)
-    for node in np.flatnonzero(np.diff(votes.indptr)):
-        place = slice(votes.indptr[node], votes.indptr[node + 1])
-        rows = votes.indices[place]
-        found[node] = rows[np.lexsort((sizes[rows], votes.data[place]))[-1]]
-    _, first, inverse = np.unique(found, return_index=True, return_inverse=True)
-    return np.argsort(np.argsort(first))[inverse].astype(np.int32)
-
-
-def _clusters(parts, labels, size):
-    """(clusters of all parts, n) sparse, 1 where a node is in the cluster."""
-    begin = np.cumsum([0, *(row.max() + 1 for row in labels)])
-    rows = np.concatenate([row + at for row, at in zip(labels, begin, strict=False)])
-    columns = np.concatenate(parts)
-    ones = np.ones(len(rows), np.int32)
-    return sparse.csr_array((ones, (rows, columns)), shape=(begin[-1], size))
-
-
-def _affinities(parts, labels, clusters):
-    """Pairs (P, 2) of clusters in overlapping parts, and their affinities (P,)."""
-    counts = [row.max() + 1 for row in labels]
-    rows, columns = np.repeat(np.arange(len(parts)), counts), np.arange(sum(counts))
-    ones = np.ones(len(rows), np.int32)
-    shape = len(parts), len(rows)
-    in_part = sparse.csr_array((ones, (rows, columns)), shape=shape)
-    # Of one cluster's nodes, those that the part of another one has too.
-    reach = clusters @ (in_part @ clusters).T @ in_part
-    meet = reach.astype(bool).multiply(reach.T.astype(bool))
-    affinity = 3 * (clusters @ clusters.T) - (reach + reach.T).multiply(meet)
-    affinity = sparse.triu(affinity, 1).tocoo()
-    return np.stack(affinity.coords, 1), affinity.data
-
-
-def _contracted(pairs, affinity, sizes):
-    """The group of each cluster; `sizes` are the clusters' numbers of nodes."""
-    count = len(sizes)
-    group = np.arange(count)
-    while True:
-        good = np.flatnonzero(affinity > 0)
-        # A total order of pairs, so that one at least is the best for both its ends.
-        mean = affinity[good] / sizes[pairs[good]].prod(1) ** 0.5
-        order = np.lexsort((*pairs[good].T, mean))[::-1]
-        one, other = pairs[good[order]].T
-        rank = np.arange(len(good))
-        best = np.full(count, len(good))
-        np.minimum.at(best, one, rank)
-        np.minimum.at(best, other, rank)
-        chosen = (best[one] == rank) & (best[other] == rank)
-        if not chosen.any():
-            return group
-        sizes[one[chosen]] += sizes[other[chosen]]
-        renamed = np.arange(count)
-        renamed[other[chosen]] = one[chosen]
-        group = renamed[group]
-        pairs = np.sort(renamed[pairs], 1)
-        apart = pairs[:, 0] != pairs[:, 1]
-        keys, at = np.unique(pairs[apart] @ [count, 1], return_inverse=True)
-        affinity = np.bincount(at, affinity[apart], len(keys))
-        pairs = np.stack(np.divmod(keys, count), 1)
-
-
-def _groups_of(group):
-    """(groups, clusters) sparse, 1 where a cluster is in the group."""
-    names, at = np.unique(group, return_inverse=True)
-    ones = np.ones(len(group), np.int32)
-    shape = len(names), len(group)
-    return sparse.csr_array((ones, (at, np.arange(len(group)))), shape=shape)

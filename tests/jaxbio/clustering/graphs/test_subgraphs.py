@@ -5,8 +5,9 @@ import dataclasses
 import numpy as np
 import pytest
 
+from jaxbio.clustering.graphs.contraction import contracted
 from jaxbio.clustering.graphs.graph import from_pairs
-from jaxbio.clustering.graphs.subgraphs import balls, cluster_in_parts, merged
+from jaxbio.clustering.graphs.subgraphs import balls, cluster_in_parts
 from jaxbio.clustering.metrics import adjusted_mutual_info
 
 
@@ -22,6 +23,11 @@ def planted(nodes=600, blocks=6, seed=0):
     pairs.append(np.stack(np.meshgrid(clique, clique), -1).reshape(-1, 2))
     labels = np.concatenate([labels, np.full(9, blocks)]).astype(np.int32)
     return from_pairs(np.arange(nodes + 9), np.concatenate(pairs), labels)
+
+
+def each(cluster):
+    """Clusters graphs one by one."""
+    return lambda graphs: [cluster(graph) for graph in graphs]
 
 
 def test_parts_are_connected_and_cover_every_node():
@@ -57,7 +63,7 @@ def test_a_small_graph_is_one_part():
         seen.append(len(part))
         return part.labels
 
-    found = cluster_in_parts(graph, cluster, 1000)
+    found = cluster_in_parts(graph, each(cluster), 1000)
     assert sorted(seen)[0] == 9 and sum(seen) == len(graph)
     assert adjusted_mutual_info(graph.labels, found) == pytest.approx(1)
 
@@ -69,7 +75,7 @@ def test_exact_clusters_of_parts_give_the_partition_whatever_they_are_called():
     def cluster(part):
         return rng.permutation(100)[part.labels]
 
-    found = cluster_in_parts(graph, cluster, 150)
+    found = cluster_in_parts(graph, each(cluster), 150)
     assert found.dtype == np.int32
     assert adjusted_mutual_info(graph.labels, found) == pytest.approx(1)
     assert set(found) == set(range(7))
@@ -95,7 +101,7 @@ def test_errors_of_single_parts_are_outvoted():
         errors.append(adjusted_mutual_info(part.labels, labels))
         return labels
 
-    found = cluster_in_parts(graph, cluster, 150, cover=4)
+    found = cluster_in_parts(graph, each(cluster), 150, cover=4)
     agreement = adjusted_mutual_info(graph.labels, found)
     assert np.mean(errors) < 0.85 and agreement > 0.97
 
@@ -104,7 +110,7 @@ def test_clusters_are_merged_by_the_nodes_that_they_share():
     parts = [np.arange(6), np.arange(3, 9), np.array([10])]
     # 3 and 4 in both, 5 apart in the second part: 2 of 3 agree.
     labels = [np.array([0, 0, 0, 1, 1, 1]), np.array([1, 1, 0, 0, 0, 2]), np.array([0])]
-    found = merged(parts, labels, 11)
+    found = contracted(parts, labels, 11)
     assert found[:5].tolist() == [0, 0, 0, 1, 1]
     assert len(set(found[[0, 3, 6, 8, 9, 10]])) == 6
     # A vote of one to one goes to the group with more nodes in it.
@@ -114,7 +120,7 @@ def test_clusters_are_merged_by_the_nodes_that_they_share():
 def test_less_than_half_in_common_keeps_clusters_apart():
     parts = [np.arange(6), np.arange(6)]
     labels = [np.array([0, 0, 0, 1, 1, 1]), np.array([0, 1, 2, 3, 3, 3])]
-    found = merged(parts, labels, 6)
+    found = contracted(parts, labels, 6)
     assert len(set(found[3:])) == 1 and len(set(found[:3])) == 1
     assert found[0] != found[3]
 
@@ -122,7 +128,7 @@ def test_less_than_half_in_common_keeps_clusters_apart():
 def test_what_cannot_be_is_refused():
     graph = planted(60, 3)
     with pytest.raises(ValueError, match=r"cluster: labels \(2,\) for a graph of"):
-        cluster_in_parts(graph, lambda part: np.zeros(2), 20)
+        cluster_in_parts(graph, each(lambda part: np.zeros(2)), 20)
     for size, cover in ((0, 1), (5, 0)):
         with pytest.raises(ValueError, match=f"size: {size} and cover: {cover}"):
             balls(graph, size, cover, seed=0)
@@ -130,5 +136,5 @@ def test_what_cannot_be_is_refused():
 
 def test_nodes_without_edges_are_alone():
     graph = dataclasses.replace(planted(60, 3), edges=np.zeros((0, 2), np.int32))
-    found = cluster_in_parts(graph, lambda part: part.labels, 20)
+    found = cluster_in_parts(graph, each(lambda part: part.labels), 20)
     assert len(set(found)) == len(graph)
