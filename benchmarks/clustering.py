@@ -16,7 +16,8 @@ tables  points-nd on tables of 2 to 32 columns, beside k-means, HDBSCAN, mixture
 features   what node features tell by themselves
 sbm     60 graphs of the general stochastic block model, beside Leiden and others
 threshold  equal blocks below and above the threshold of detection
-real    networks with known communities (JAXREC_DATA_DIR)
+real    networks with known communities (JAXREC_DATA_DIR), those in the model's reach
+parts   larger ones, clustered in parts, and community files
 spread  how far simulated spikes are from the middle of their unit, beside others
 problems   spikes of one channel with known units (JAXREC_DATA_DIR), beside HDBSCAN
 recordings generated recordings by the whole sorter (wants spikeinterface)
@@ -45,7 +46,7 @@ from jaxbio.clustering.points import mixtures
 
 CASES = (
     *("exact", "points", "variants", "speed", "tables"),
-    *("features", "sbm", "threshold", "real"),
+    *("features", "sbm", "threshold", "real", "parts"),
     *("spread", "problems", "recordings"),
 )
 _SEED = 1_000_003  # of the sets; no training drew with it
@@ -73,8 +74,8 @@ def main(bench: harness.Benchmark) -> None:
         "points-2d": (points, speed),
         "points-nd": (tables.tables,),
         "sbm": (graphs.features, graphs.sbm, graphs.threshold, graphs.real),
-        "networks": (graphs.threshold, graphs.real),
-        "social": (graphs.real,),
+        "networks": (graphs.threshold, graphs.real, graphs.parts),
+        "social": (graphs.real, graphs.parts),
         "symmetric": (graphs.threshold,),
         "spikes": (spikes.spread, spikes.problems, spikes.recordings),
     }.items():

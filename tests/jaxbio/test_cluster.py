@@ -82,6 +82,13 @@ def test_graphs_of_a_file_whole_and_in_parts(graph_model, tmp_path, capsys):
     assert "70 nodes, in parts of 12" in capsys.readouterr().out
     assert len((out / "labels.csv").read_text().splitlines()) == 71
     assert not (out / "answer.png").exists()
+    again = tmp_path / "again"
+    arguments = [str(tmp_path / "large.txt"), *arguments, "--estimate=topk"]
+    assert cluster.main([*arguments, f"--out={again}"]) == 2
+    assert (
+        "mode: for a graph in parts want one of consensus, maxami, got 'topk'"
+        in capsys.readouterr().err
+    )
 
 
 @pytest.mark.parametrize(

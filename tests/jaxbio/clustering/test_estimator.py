@@ -7,6 +7,7 @@ import pytest
 
 from jaxbio.clustering import AttentiveClustering, estimator, stored
 from jaxbio.clustering.consensus import consensus, maxami
+from jaxbio.clustering.graphs.graph import from_pairs
 from jaxbio.clustering.partitions import all_partitions
 from tests.jaxbio.clustering.runs import leave, tiny
 
@@ -102,6 +103,12 @@ def test_how_far_a_model_reaches(model, monkeypatch):
     assert model.reach == 5 * model.trained_on == 60
     monkeypatch.setattr(estimator, "LARGEST", 50)
     assert model.reach == 50
+
+
+def test_points_do_not_go_in_parts(model):
+    graph = from_pairs(np.arange(3), [(0, 1), (1, 2)])
+    with pytest.raises(ValueError, match="in parts go graphs; the model clusters poi"):
+        model.fit_predict_in_parts(graph)
 
 
 def test_equal_points_are_answered(model):

@@ -3,7 +3,12 @@
 import numpy as np
 import pytest
 
-from jaxbio.clustering.graphs.communities import problems, single_labels, split
+from jaxbio.clustering.graphs.communities import (
+    best_matches,
+    problems,
+    single_labels,
+    split,
+)
 from jaxbio.clustering.graphs.graph import from_pairs
 
 
@@ -46,6 +51,15 @@ def test_problems_are_touching_communities_without_shared_nodes():
         assert set(problem.labels) == set(range(len(set(problem.labels))))
         assert 10 <= len(problem) <= 100 and len(problem.edges) >= len(problem) - 1
     assert counts == {2, 3}
+
+
+def test_best_matches_of_communities():
+    graph = chain(2)  # nodes 0 to 9 and 8 to 17
+    labels = np.array([0] * 8 + [1] * 10)
+    # 8 of 10 with precision 1 beat 2 of 10 with precision 1 / 5; 10 of 10 match.
+    np.testing.assert_allclose(best_matches(graph, labels), [16 / 18, 1])
+    np.testing.assert_allclose(best_matches(graph, np.zeros(18, int)), [20 / 28] * 2)
+    np.testing.assert_allclose(best_matches(graph, np.arange(18)), [2 / 11] * 2)
 
 
 def test_draws_follow_the_seed():
