@@ -28,8 +28,11 @@ def normalised_spectral(adjacency: np.ndarray, count: int, seed: int) -> np.ndar
         (n,) labels.
     """
     root = np.maximum(adjacency.sum(1), 1) ** -0.5
-    _, vectors = linalg.eigh(root[:, None] * adjacency * root)
-    rows = vectors[:, -count:]
+    size = len(adjacency)
+    _, rows = linalg.eigh(
+        root[:, None] * adjacency * root,
+        subset_by_index=(max(size - count, 0), size - 1),
+    )
     norms = np.linalg.norm(rows, axis=1, keepdims=True)
     return kmeans(rows / np.maximum(norms, 1e-12), count, seed)
 
@@ -53,9 +56,10 @@ def bethe_hessian(adjacency: np.ndarray, count: int, seed: int) -> np.ndarray:
     values, vectors = [], []
     for root in np.sqrt(max(degree.mean(), 1)) * np.array([1, -1]):
         matrix = np.diag(root**2 - 1 + degree) - root * adjacency
-        found = linalg.eigh(matrix)
-        values.append(found[0][:count])
-        vectors.append(found[1][:, :count])
+        least = min(count, len(matrix)) - 1
+        found = linalg.eigh(matrix, subset_by_index=(0, least))
+        values.append(found[0])
+        vectors.append(found[1])
     smallest = np.argsort(np.concatenate(values))[:count]
     return kmeans(np.concatenate(vectors, 1)[:, smallest], count, seed)
 
