@@ -12,6 +12,8 @@ from jaxbio.clustering.figures import plot_graph, plot_points
 from jaxbio.clustering.graphs.read import read
 from jaxbio.clustering.points.read import read_points
 
+_OF_A_PART = 8  # samples: more change nothing, since many parts are merged
+
 
 def answer_points(
     model: AttentiveClustering,
@@ -50,7 +52,7 @@ def answer_graph(model: AttentiveClustering, path: str, out: Path, **how: Any) -
     if len(graph) > model.reach:
         labels = model.fit_predict_in_parts(
             graph,
-            samples=min(how["samples"], 16),
+            samples=min(how["samples"], _OF_A_PART),
             mode=how["estimate"],
             seed=how["seed"],
         )

@@ -142,7 +142,7 @@ class AttentiveClustering:
         self,
         graph: Graph,
         *,
-        samples: int = 16,
+        samples: int = 8,
         cover: int = 1,
         mode: str = "consensus",
         seed: int = 0,
