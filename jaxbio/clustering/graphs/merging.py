@@ -11,9 +11,10 @@ import warnings
 from collections.abc import Callable, Sequence
 
 import numpy as np
+from absl import logging
 from scipy import linalg, sparse
 from scipy.cluster import vq
-from scipy.sparse.linalg import svds
+from scipy.sparse.linalg import ArpackNoConvergence, svds
 
 from jaxbio.clustering.consensus import consensus
 from jaxbio.clustering.graphs.contraction import contracted
@@ -68,7 +69,8 @@ def merged(
 def by_eigenvectors(
     parts: Sequence[np.ndarray], answers: Sequence[np.ndarray], size: int
 ) -> np.ndarray | None:
-    """Labels (n,) of nodes that are all in parts, or None beyond 64 clusters.
+    """Labels (n,) of nodes that are all in parts; None beyond 64 clusters, or if the
+    eigenvectors are not found.
 
     W = M M^T, with M (n, clusters of all samples) of 1 / sqrt(S), is how often two
     nodes are together, a sum over parts. The eigenvectors of W over the roots of its
@@ -88,12 +90,17 @@ def by_eigenvectors(
     pairs, weights, wanted = _pairs(parts, member)
     if not wanted:
         return None
-    vectors = _leading(member, most)
+    try:
+        vectors = _leading(member, most)
+    except ArpackNoConvergence as error:
+        logging.warning("Parts are merged by what clusters have in common: %s", error)
+        return None
 
     def tried(count):
         labels = _by_rows(vectors[:, :count])
         share = np.average(labels[pairs[0]] == labels[pairs[1]], weights=weights)
-        return share / wanted, labels
+        # Rounded: what should be 1 is the product of many float32.
+        return round(share / wanted, 5), labels
 
     # The share falls with the number: first twice as many, then halves of what is left.
     low, high = 1, 1

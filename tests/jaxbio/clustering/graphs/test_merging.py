@@ -2,7 +2,9 @@
 
 import numpy as np
 import pytest
+from scipy.sparse.linalg import ArpackNoConvergence
 
+from jaxbio.clustering.graphs import merging
 from jaxbio.clustering.graphs.merging import by_eigenvectors, merged
 from jaxbio.clustering.metrics import adjusted_mutual_info
 
@@ -51,6 +53,16 @@ def test_more_clusters_than_eigenvectors_are_contracted():
     assert by_eigenvectors(parts, answers, len(truth)) is None
     found = merged(parts, answers, len(truth))
     assert adjusted_mutual_info(truth, found) > 0.99
+
+
+def test_without_eigenvectors_clusters_are_contracted(monkeypatch):
+    def fails(*_, **__):
+        raise ArpackNoConvergence("none of 3 found", np.zeros(0), np.zeros((0, 0)))
+
+    monkeypatch.setattr(merging, "svds", fails)
+    truth, parts, answers = drawn((20, 20, 20), 8, 1, 0.0)
+    found = merged(parts, answers, len(truth))
+    assert adjusted_mutual_info(truth, found) == pytest.approx(1)
 
 
 def test_parts_that_nothing_overlaps_keep_their_partition():
