@@ -141,7 +141,7 @@ def parts(out: Path, runs: Path, quick: bool, each: float = 5.0) -> list[Part]:
         bench("train_step", 150),
         bench("softmax", 150),
         bench("evaluation", 90),
-        *(study(*cell, "ae") for cell in cells),
+        *(study(*cell, mode) for mode in ("ar", "ae") for cell in cells),
         *(
             part
             for seed in (42, 43, 44)
@@ -156,7 +156,6 @@ def parts(out: Path, runs: Path, quick: bool, each: float = 5.0) -> list[Part]:
         process("spikes", "acp_spikes", 20_000),
         process("social", "acp_graphs:social", 10_000),
         process("symmetric", "acp_graphs:symmetric", 10_000),
-        *(study(*cell, "ar") for cell in cells),
         recommender("lrurec-ml1m", "lrurec:ml1m", 42),
     ]
 
