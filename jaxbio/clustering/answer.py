@@ -60,7 +60,8 @@ def answer_graph(model: AttentiveClustering, path: str, out: Path, **how: Any) -
         _write_labels(out, "node", graph.nodes, labels)
         return (
             f"{len(graph):,} nodes, in parts of {model.trained_on}: "
-            f"{labels.max() + 1} clusters, in {out / 'labels.csv'}"
+            f"{labels.max() + 1} clusters, in {out / 'labels.csv'}\n"
+            "of parts there are labels only, no samples and no picture"
         )
 
     def picture(*answer):

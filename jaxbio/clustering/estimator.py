@@ -324,9 +324,11 @@ class AttentiveClustering:
                     "cluster a random subset, or a graph by fit_predict_in_parts"
                 )
             if size > self.reach:
+                remedy = "; fit_predict_in_parts is for larger graphs"
                 logging.warning(
-                    "data set %d has %d points; the model was trained on at most %d",
+                    "data set %d has %d points; the model was trained on at most %d%s",
                     *(number, size, self.trained_on),
+                    remedy if self.kind == "graphs" else "",
                 )
         return sets, single
 

@@ -72,9 +72,10 @@ def as_graph(graph: Any) -> Graph:
         try:
             graph = np.asarray(graph, float)
         except (TypeError, ValueError):
+            kind = f"{type(graph).__module__}.{type(graph).__qualname__}"
             raise ValueError(
-                "graph: want a Graph or an adjacency matrix, got "
-                f"{type(graph).__name__}"
+                "graph: want an adjacency matrix or a jaxbio.clustering.graphs.graph."
+                f"Graph, got {kind.removeprefix('builtins.')}"
             ) from None
     if graph.ndim != 2 or graph.shape[0] != graph.shape[1] or not graph.shape[0]:
         raise ValueError(

@@ -4,7 +4,7 @@ Two nodes that some parts have are together in a share of these parts' samples. 
 leading eigenvectors of these shares, each pair of nodes as heavy as the number of its
 parts, tell which nodes belong together where single samples, and the best partition of
 a single part, are mostly wrong: errors of parts average out there. There are as many
-clusters as leave together as many pairs of nodes as the samples do.
+clusters as agree best with the samples of all parts.
 """
 
 import warnings
@@ -80,42 +80,48 @@ def by_eigenvectors(
     decomposition takes (Damle, Minden and Ying, Information and Inference 8, 2019):
     nothing is drawn but the pairs.
 
-    The number k is the one for which the share of pairs together is nearest to what
-    the samples have, of all pairs that share a part, each as heavy as any other.
+    The number k is that of the largest adjusted Rand index with the samples, over all
+    pairs of nodes that share a part, each as heavy as any other (Fritsch and Ickstadt,
+    Bayesian Analysis 4, 2009), or the smallest that comes to a hundredth of what the
+    largest lacks to 1. It is one where every other has more pairs otherwise than the
+    samples have them.
     """
     member = _indicator(parts, answers, size)
     most = min(MOST, size - 1, member.shape[1] - 1)
     if most < 1:
         return None
-    pairs, weights, wanted = _pairs(parts, member)
-    if not wanted:
+    pairs, weights, together = _pairs(parts, member)
+    if not together.any():
         return None
+    wanted = np.average(together, weights=weights)
     try:
         vectors = _leading(member, most)
     except ArpackNoConvergence as error:
         logging.warning("Parts are merged by what clusters have in common: %s", error)
         return None
 
-    def tried(count):
+    tried, indices = [np.zeros(size, int)], [0.0]
+    for count in _numbers(most):
         labels = _by_rows(vectors[:, :count])
-        share = np.average(labels[pairs[0]] == labels[pairs[1]], weights=weights)
-        # Rounded: what should be 1 is the product of many float32.
-        return round(share / wanted, 5), labels
+        same = labels[pairs[0]] == labels[pairs[1]]
+        share, both = np.average(np.stack([same, same * together]), 1, weights)
+        chance = share * wanted
+        better = share + wanted - 2 * both < 1 - wanted  # than one cluster
+        gain = (both - chance) / max((share + wanted) / 2 - chance, 1e-9)
+        tried.append(labels)
+        indices.append(gain if better else 0.0)
+    if most == MOST and share > wanted:
+        return None  # 64 clusters have more pairs together than the samples.
+    enough = max(indices) - 0.01 * (1 - max(indices))
+    return tried[int(np.argmax(np.array(indices) >= enough))]
 
-    # The share falls with the number: first twice as many, then halves of what is left.
-    low, high = 1, 1
-    known = {1: tried(1)}
-    while known[high][0] > 1:
-        if high == most:
-            return None
-        low, high = high, min(2 * high, most)
-        known[high] = tried(high)
-    while high - low > 1:
-        middle = (low + high) // 2
-        known[middle] = tried(middle)
-        low, high = (middle, high) if known[middle][0] > 1 else (low, middle)
-    best = min((low, high), key=lambda count: abs(np.log(known[count][0] + 1e-12)))
-    return known[best][1]
+
+def _numbers(most):
+    """2, 3, .. 16 and then in steps of about a seventh, up to `most`."""
+    numbers = [2]
+    while numbers[-1] < most:
+        numbers.append(min(numbers[-1] + max(1, numbers[-1] // 7), most))
+    return numbers
 
 
 def _overlapping(parts, size):
@@ -147,12 +153,12 @@ def _indicator(parts, answers, size):
 
 def _pairs(parts, member):
     """Positions (2, P) of pairs of nodes that share a part, what makes each such pair
-    as heavy as any other, and the share of them that is together in the samples."""
+    as heavy as any other, and in what share of the samples it is together."""
     rng = np.random.default_rng(0)
     sizes = np.array([len(part) for part in parts])
     chances = sizes * (sizes - 1.0)
     if not chances.sum():
-        return np.zeros((2, 0), int), np.zeros(0), 0.0
+        return np.zeros((2, 0), int), np.zeros(0), np.zeros(0)
     which = rng.choice(len(parts), _PAIRS, p=chances / chances.sum())
     first = rng.integers(0, sizes[which])
     second = (first + rng.integers(1, sizes[which])) % sizes[which]
@@ -160,11 +166,7 @@ def _pairs(parts, member):
     pairs = np.stack([flat[begin[which] + first], flat[begin[which] + second]])
     once = _indicator(parts, [np.zeros((1, n), int) for n in sizes], member.shape[0])
     weights = 1 / _common(once, pairs)
-    return (
-        pairs,
-        weights,
-        float(np.average(_common(member, pairs) * weights, weights=weights)),
-    )
+    return pairs, weights, _common(member, pairs) * weights
 
 
 def _common(member, pairs):

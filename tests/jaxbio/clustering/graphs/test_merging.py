@@ -38,13 +38,32 @@ def test_samples_that_are_mostly_wrong_tell_together():
     assert adjusted_mutual_info(truth, found) > 0.95
 
 
-def test_the_number_of_clusters_is_that_of_pairs_together():
-    """Exact samples: as many clusters as there are, whatever they are called."""
+def test_exact_samples_give_as_many_clusters_as_there_are():
     for sizes in ((100,), (50, 50), (70, 10, 10, 10), (20,) * 10):
         truth, parts, answers = drawn(sizes, 8, 2, 0.0)
         found = by_eigenvectors(parts, answers, len(truth))
         assert len(np.unique(found)) == len(sizes)
         assert adjusted_mutual_info(truth, found) == pytest.approx(1)
+
+
+def test_samples_of_one_cluster_and_noise_have_no_structure():
+    rng = np.random.default_rng(0)
+    _, parts, answers = drawn((150,), 12, 8, 0.0)
+    answers = [(rng.random(rows.shape) < 0.1).astype(int) for rows in answers]
+    found = by_eigenvectors(parts, answers, 150)
+    assert not found.any()
+
+
+def test_samples_that_join_blocks_do_not_hide_them():
+    """Each sample has two of six blocks as one, others every time: twice as many pairs
+    are together as in truth."""
+    rng = np.random.default_rng(0)
+    truth, parts, answers = drawn((30,) * 6, 12, 6, 0.0)
+    for rows in answers:
+        for row in rows:
+            row[:] = (rng.permutation(6) // 2)[row]
+    found = by_eigenvectors(parts, answers, len(truth))
+    assert adjusted_mutual_info(truth, found) == pytest.approx(1)
 
 
 def test_more_clusters_than_eigenvectors_are_contracted():
