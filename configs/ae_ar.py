@@ -12,6 +12,7 @@ default, no download), ml1m, ml100k, beauty, toys, games, yelp, beauty_sasrec.
     --config.search.optim.lr="(1e-3, 3e-3)"  try both in every cell, on validation
     --config.modes.ae.model.dropout=.1       AE's; run.model.dropout is AR's
     --config.study.halving=True              and give the worst up early
+    --config.study.workers=2                 two processes, each on half of the cores
 
 Arms: ce (the study's "vanilla"), local (one of two heads sees two neighbours), the
 losses bpr, bce (a negative each) and gbce (256), sse_pt (user vectors, items and users
@@ -183,6 +184,7 @@ def get_config(argument: str = "synthetic") -> ConfigDict:
                 "arms": _MAIN,  # which; () is all
                 "modes": (),  # ae, ar; () is both
                 "seeds": 5,  # runs of every cell, with seeds from `seed` on
+                "workers": 1,  # processes that share the cells
                 # Where `search` has values: how their combinations are compared.
                 "search_seeds": 1,  # seeds of every combination
                 "halving": False,  # give the worst up early

@@ -78,10 +78,7 @@ def _main(argv: list[str], program: str, debug: bool) -> None:
     if config is None or not values.workdir:
         missing = "--config=FILE.py" if config is None else "--workdir=DIRECTORY"
         raise ValueError(f"{missing} is missing (--help explains)")
-    set_up_logging(debug)
-    keep_freed_memory()
-    gc.set_threshold(_COLLECT_AFTER)
-    keep_compiled_programs()
+    prepare_process(debug)
     run = resolve_entry(config.get("entry"))
     is_first = _join_other_processes(values)
     results = run(config, values.workdir)
@@ -90,6 +87,19 @@ def _main(argv: list[str], program: str, debug: bool) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(dict(results), indent=2) + "\n")
         print(results_table(results))
+
+
+def prepare_process(debug: bool, label: str = "") -> None:
+    """What a process does before it imports the rest: messages, memory, programs.
+
+    Args:
+        debug: Whether to show messages of the libraries.
+        label: Stands before each message.
+    """
+    set_up_logging(debug, label)
+    keep_freed_memory()
+    gc.set_threshold(_COLLECT_AFTER)
+    keep_compiled_programs()
 
 
 def _define_flags() -> flags.FlagValues:
@@ -156,13 +166,14 @@ def _join_other_processes(values: flags.FlagValues) -> bool:
     return jax.process_index() == 0
 
 
-def set_up_logging(debug: bool) -> None:
-    """Sends our log messages to standard error, each on a line with the time."""
+def set_up_logging(debug: bool, label: str = "") -> None:
+    """Sends our log messages to standard error, each on a line with time and label."""
     flags.FLAGS.mark_as_parsed()  # absl would warn that its own are not
     logging.use_absl_handler()
     logging.set_verbosity(logging.INFO)
     handler = logging.get_absl_handler()
-    handler.setFormatter(standard_logging.Formatter("%(asctime)s %(message)s", "%X"))
+    line = f"%(asctime)s {label}%(message)s"
+    handler.setFormatter(standard_logging.Formatter(line, "%X"))
     if not debug:
         handler.addFilter(_no_chatter)
 

@@ -10,6 +10,10 @@ from absl import logging
 LOCK_FILE = ".lock"
 
 
+class Busy(ValueError):
+    """Another process has the lock."""
+
+
 class DirectoryLock:
     """The lock of a directory, held by this process until `close`.
 
@@ -17,7 +21,7 @@ class DirectoryLock:
         directory: Is made if absent.
 
     Raises:
-        ValueError: If another process has the lock. (This process may take it again.)
+        Busy: If another process has the lock. (This process may take it again.)
     """
 
     def __init__(self, directory: Path):
@@ -28,7 +32,7 @@ class DirectoryLock:
             fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except (BlockingIOError, PermissionError):
             self.close()
-            raise ValueError(
+            raise Busy(
                 f"another process is writing to {directory}: wait for it to end, or "
                 "use another --workdir"
             ) from None

@@ -5,14 +5,17 @@
     <workdir>/<arm>-<mode>/training*/             states of a cell in training
 
 The same command goes on where it stopped. More seeds or arms can be asked for later;
-what is there is kept.
+what is there is kept. A cell is trained by the process that has its lock: others take
+other cells (`jaxrec.study.workers`).
 """
 
+import contextlib
 import functools
 import json
+import os
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +28,12 @@ from jaxrec.core.allocator import release_unused_memory
 from jaxrec.core.checkpoint import Checkpoints
 from jaxrec.core.config import CONFIG_FILE, check_same_run, to_json
 from jaxrec.core.environment import write_environment
+from jaxrec.core.lock import Busy, DirectoryLock
 from jaxrec.core.progress import duration
-from jaxrec.data.splits import Split
+from jaxrec.data.cache import locked
 from jaxrec.eval import saved_ranks
 from jaxrec.eval.report import baselines
-from jaxrec.study import plan, search
+from jaxrec.study import plan, search, workers
 from jaxrec.study.group import Group
 from jaxrec.study.report import write_report
 from jaxrec.study.results import CURVE_FILE, TEST_FILE, read_cell
@@ -45,57 +49,103 @@ def run(config: Mapping[str, Any], workdir: str) -> dict[str, float]:
 
     Returns:
       Mean test Recall@10 and NDCG@10 over the seeds of every cell, as
-      "<cell>/recall@10", with the standard error over the seeds.
+      "<cell>/recall@10", with the standard error over the seeds; of cells that another
+      process still trains, nothing.
 
     Raises:
       ValueError: a config value that is unknown or impossible, or a cell that is there
         already with another configuration or on other data.
+      WorkerFailed: one of several processes (`study.workers`) ended with an error.
       Stopped: after SIGTERM or Ctrl-C, with everything saved.
     """
     path = Path(workdir)
-    cells = plan.cells(config)
-    search.check_options(config["study"])
-    split = jaxrec.data.load(config["run"]["data"])
-    mesh = parallel.make_mesh(config["run"]["parallel"]["model"])
-    study = _Study(config, path, split, mesh, cells)
+    count = config["study"]["workers"]
+    if count < 1:
+        raise ValueError(f"study.workers: want 1 or more, got {count}")
+    if count > 1:  # on an accelerator they share its memory
+        os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+    study = _Study(config, path)
     path.mkdir(parents=True, exist_ok=True)
     (path / CONFIG_FILE).write_text(to_json(config))
     write_environment(path)
+    study.check()
+    if count > 1:
+        workers.run(path, min(count, len(study.cells)))
     return study.run()
 
 
+def work(config: Mapping[str, Any], workdir: str) -> None:
+    """Does what one process of several does: trains the cells that no other has.
+
+    Args:
+      config: of the study.
+      workdir: of the study.
+
+    Raises:
+      As `run`.
+    """
+    _Study(config, Path(workdir)).run()
+
+
 class _Study:
-    def __init__(self, config, path, split: Split, mesh, cells: Sequence[plan.Cell]):
-        self.config, self.path, self.split, self.mesh = config, path, split, mesh
-        self.cells = cells
-        self.floors = baselines(config["run"], split, "test")
-        for cell in cells:  # What is impossible is said before anything is trained.
+    def __init__(self, config: Mapping[str, Any], path: Path):
+        self.config, self.path, self.cells = config, path, plan.cells(config)
+        search.check_options(config["study"])
+        self.split = jaxrec.data.load(config["run"]["data"])
+        self.mesh = parallel.make_mesh(config["run"]["parallel"]["model"])
+        self.floors = baselines(config["run"], self.split, "test")
+        # What is impossible is said before anything is trained.
+        for cell in self.cells:
             self._task(cell.mode, cell.run_config(cell.candidates[0], cell.seeds[0]))
 
+    def check(self):
+        """Raises ValueError for a cell that is there with another configuration."""
+        for cell in self.cells:
+            with self._claimed(cell):
+                pass
+
     def run(self):
-        done, began, trained = 0.0, time.monotonic(), 0.0
-        whole = sum(self._cost(cell) for cell in self.cells)
+        began, at_first = time.monotonic(), self._done()
+        whole, result, reported = sum(map(self._cost, self.cells)), {}, []
         for number, cell in enumerate(self.cells, start=1):
-            cost, missing = self._cost(cell), self._claim(cell)
-            if missing:
-                logging.info(
-                    "Cell %d of %d, %s: seeds %s", number, len(self.cells), cell.name,
-                    ", ".join(map(str, missing)),
-                )  # fmt: skip
-                self._train(cell, missing)
-                trained += cost
-                release_unused_memory()  # of the compiler
-            done += cost
-            rows = [read_cell(self.path, c.name, c.seeds) for c in self.cells[:number]]
-            result = write_report(self.path, self.config, self.split, self.floors, rows)
-            if trained and done < whole:
-                left = (whole - done) * (time.monotonic() - began) / trained
+            with self._claimed(cell) as missing:
+                if missing:
+                    logging.info(
+                        "Cell %d of %d, %s: seeds %s", number, len(self.cells),
+                        cell.name, ", ".join(map(str, missing)),
+                    )  # fmt: skip
+                    self._train(cell, missing)
+                    release_unused_memory()  # of the compiler
+            done = self._done()
+            if done == reported:
+                continue
+            result, reported = self._report(done), done
+            cost = sum(map(self._cost, done))
+            fresh = cost - sum(map(self._cost, at_first))
+            if fresh and cost < whole:  # of all processes
+                left = (whole - cost) * (time.monotonic() - began) / fresh
                 logging.info(
                     "%d of %d cells done, about %s left",
-                    *(number, len(self.cells), duration(left)),
+                    *(len(done), len(self.cells), duration(left)),
                 )
-        logging.info("The report is %s", self.path / "report.md")
+        others = [cell.name for cell in self.cells if self._missing(cell)]
+        if others:
+            logging.info("Another process trains %s", ", ".join(others))
+        if reported:
+            logging.info("The report is %s", self.path / "report.md")
         return result
+
+    def _done(self) -> list[plan.Cell]:
+        return [cell for cell in self.cells if not self._missing(cell)]
+
+    def _missing(self, cell) -> list[int]:
+        path = self.path / cell.name
+        return [s for s in cell.seeds if not (path / f"seed-{s}" / TEST_FILE).exists()]
+
+    def _report(self, done):
+        rows = [read_cell(self.path, cell.name, cell.seeds) for cell in done]
+        with locked(self.path / ".report"):
+            return write_report(self.path, self.config, self.split, self.floors, rows)
 
     def _task(self, mode, config):
         return plan.TASKS[mode](config, self.split, self.mesh)
@@ -110,9 +160,25 @@ class _Study:
             runs += len(cell.candidates) * self.config["study"]["search_seeds"]
         return runs * cell.config["train"]["steps"]
 
-    def _claim(self, cell) -> list[int]:
-        """Checks that a cell's directory is of this cell; the seeds still to train."""
+    @contextlib.contextmanager
+    def _claimed(self, cell) -> Iterator[list[int]]:
+        """Has a cell alone, checks that its directory is of it; seeds yet to train.
+
+        None of a cell that another process has.
+        """
         path = self.path / cell.name
+        try:
+            lock = DirectoryLock(path)
+        except Busy:
+            yield []
+            return
+        try:
+            self._check(cell, path)
+            yield self._missing(cell)
+        finally:
+            lock.close()
+
+    def _check(self, cell, path):
         about = {
             "run": cell.config,
             "candidates": list(cell.candidates),
@@ -122,7 +188,6 @@ class _Study:
             names = ("halving", "grace", "reduction", "search_seeds")
             about["search"] = {name: self.config["study"][name] for name in names}
         check_same_run(about, path, ("run.parallel", "run.data.path", "run.data.cache"))
-        return [s for s in cell.seeds if not (path / f"seed-{s}" / TEST_FILE).exists()]
 
     def _train(self, cell, seeds):
         path = self.path / cell.name
@@ -168,4 +233,7 @@ class _Study:
         }
         (path / CURVE_FILE).write_text(json.dumps(curve) + "\n")
         rows = {config["model"]["name"]: ranks.summary()}
-        (path / TEST_FILE).write_text(json.dumps(rows, indent=1) + "\n")
+        # The last: a run that has it is done, for other processes too.
+        partial = (path / TEST_FILE).with_suffix(".tmp")
+        partial.write_text(json.dumps(rows, indent=1) + "\n")
+        partial.rename(path / TEST_FILE)
