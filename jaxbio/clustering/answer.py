@@ -82,7 +82,7 @@ def _answer(
     seed: int,
     estimate: str,
 ) -> str:
-    drawn = model.sample(data, samples, key=seed)
+    drawn = model.sample(data, samples, key=seed, progress=True)
     order = np.argsort(-drawn.log_prob, kind="stable")
     _, first = np.unique(drawn.labels[order], axis=0, return_index=True)
     best = order[np.sort(first)]

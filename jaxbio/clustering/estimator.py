@@ -5,6 +5,7 @@ labels = model.fit_predict(points)
 drawn = model.sample(points, samples=1000)
 """
 
+import contextlib
 import os
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -20,6 +21,7 @@ from jaxbio.clustering.graphs.graph import Graph
 from jaxbio.clustering.graphs.subgraphs import cluster_in_parts
 from jaxbio.clustering.partitions import canonical
 from jaxbio.clustering.stored import Stored
+from jaxrec.core.progress import CountLine
 
 MODES = ("posterior", "mode", "topk")
 MEANS = {"consensus": consensus, "maxami": maxami}
@@ -40,6 +42,23 @@ class Samples(NamedTuple):
 
     labels: np.ndarray
     log_prob: np.ndarray
+
+
+def _nothing(count: int) -> None:
+    pass
+
+
+@contextlib.contextmanager
+def _progress(what, total, shown):
+    """Gives what to tell of how many are done."""
+    if not shown:
+        yield _nothing
+        return
+    line = CountLine(what, total)
+    try:
+        yield line.done
+    finally:
+        line.close()
 
 
 class AttentiveClustering:
@@ -189,6 +208,7 @@ class AttentiveClustering:
         *,
         key: int | jax.Array = 0,
         orders: int = 4,
+        progress: bool = False,
     ) -> Any:
         """Draws partitions.
 
@@ -201,6 +221,7 @@ class AttentiveClustering:
             search of the published code, each once as well; no posterior.
           key: a seed or a key.
           orders: of clusters, for the probabilities, see `log_prob`.
+          progress: whether to show how far it is.
 
         Returns:
           `Samples` with probabilities of the partitions, or a list of them.
@@ -210,12 +231,13 @@ class AttentiveClustering:
         """
         _check_count(orders=orders)
         sets, single = self._sets(data)
-        drawn = self._draw(sets, samples, mode, key)
+        with _progress("samples", samples * len(sets), progress) as line:
+            drawn = self._draw(sets, samples, mode, key, line)
         _, prob_key = jax.random.split(_key(key))
         distinct = [np.unique(rows, axis=0, return_inverse=True) for rows in drawn]
-        found = self._log_prob(
-            sets, [rows for rows, _ in distinct], prob_key, orders, 1
-        )
+        each = [rows for rows, _ in distinct]
+        with _progress("probabilities", sum(map(len, each)), progress) as line:
+            found = self._log_prob(sets, each, prob_key, orders, 1, line)
         answers = []
         for (rows, index), log_prob in zip(distinct, found, strict=True):
             if mode == "posterior":
@@ -294,19 +316,24 @@ class AttentiveClustering:
         answers = [function(rows) for rows in drawn]
         return answers[0] if single else answers
 
-    def _draw(self, sets, samples, mode, key) -> list[np.ndarray]:
-        """Canonical labels (S, n) of every set."""
+    def _draw(self, sets, samples, mode, key, done=_nothing) -> list[np.ndarray]:
+        """Canonical labels (S, n) of every set; `done` is told of how many."""
         if mode not in MODES:
             raise ValueError(f"mode: want one of {', '.join(MODES)}, got {mode!r}")
         _check_count(samples=samples)
         draw_key, _ = jax.random.split(_key(key))
         how = "mode" if mode == "mode" else "posterior"
 
-        def run(inputs, valid):
+        def run(inputs, valid, count):
             # The same key for all: what is drawn for a set depends on it alone.
             keys = jnp.broadcast_to(draw_key, len(valid))
             arguments = (self._kept.params, self._kept.model, inputs, valid, keys)
-            return programs.sample(*arguments, samples, how)
+            rows = []
+            for first, size in programs.in_calls(samples, valid.size):
+                found = programs.sample(*arguments, size, how, first)
+                rows.append(np.asarray(found)[:, : samples - first])
+                done(count * rows[-1].shape[1])
+            return np.concatenate(rows, 1)
 
         return [canonical(rows) for rows in self._run(sets, run)]
 
@@ -343,7 +370,7 @@ class AttentiveClustering:
             for i in range(0, len(members), at_once):
                 part = members[i : i + at_once]
                 inputs, valid = self._stacked(sets, part, bucket)
-                rows = np.asarray(program(inputs, valid))
+                rows = program(inputs, valid, len(part))
                 for number, row in zip(part, rows, strict=False):
                     answers[number] = row[..., : sets[number][1]]
         return answers
@@ -357,28 +384,34 @@ class AttentiveClustering:
         sizes = np.array([sets[n][1] for n in part])
         return inputs, jnp.asarray(np.arange(bucket) < sizes[:, None])
 
-    def _log_prob(self, sets, rows, key, orders, anchors):
+    def _log_prob(self, sets, rows, key, orders, anchors, done=_nothing):
         """(S,) of every set, each with rows (S, n) of its own."""
         answers = []
         for one, labels in zip(sets, rows, strict=True):
             bucket = _bucket(one[1])
             inputs, valid = self._stacked([one], [0], bucket)
-            full = 1 << (len(labels) - 1).bit_length()
-            padded = np.full((1, full, bucket), -1, np.int32)
-            padded[0, : len(labels), : one[1]] = labels
-            padded[0, len(labels) :, : one[1]] = labels[-1]
-            found = programs.log_prob(
-                self._kept.params,
-                self._kept.model,
-                inputs,
-                valid,
-                jnp.asarray(padded),
-                key[None],
-                orders=orders,
-                anchors=anchors,
-                draws=_DRAWS,
-            )
-            answers.append(np.asarray(found, float)[0, : len(labels)])
+            found = []
+            points = bucket * (anchors or bucket)
+            for first, size in programs.in_calls(len(labels), points):
+                some, full = labels[first : first + size], 1 << (size - 1).bit_length()
+                padded = np.full((1, full, bucket), -1, np.int32)
+                padded[0, : len(some), : one[1]] = some
+                padded[0, len(some) :, : one[1]] = some[-1]
+                values = programs.log_prob(
+                    self._kept.params,
+                    self._kept.model,
+                    inputs,
+                    valid,
+                    jnp.asarray(padded),
+                    key[None],
+                    orders=orders,
+                    anchors=anchors,
+                    draws=_DRAWS,
+                    first=first,
+                )
+                found.append(np.asarray(values, float)[0, : len(some)])
+                done(len(some))
+            answers.append(np.concatenate(found))
         return answers
 
 

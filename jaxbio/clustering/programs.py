@@ -19,12 +19,28 @@ from jaxbio.clustering.sampler import Mode
 
 _POINTS = {"cpu": 1 << 14}
 _POINTS_ELSEWHERE = 1 << 20
+_PIECES = 4  # in a call
 
 
 def samples_at_once(points: int) -> int:
     """Samples in a piece, of all its sets together that have so many points."""
     room = _POINTS.get(jax.default_backend(), _POINTS_ELSEWHERE)
     return max(1, room // points)
+
+
+def in_calls(samples: int, points: int) -> list[tuple[int, int]]:
+    """The first sample and how many of each call, for work that shows how far it is.
+
+    Calls are of one size, a few pieces, so that they are one program; the last one may
+    go beyond what is wanted.
+
+    Args:
+      samples: S of each set.
+      points: of all sets together.
+    """
+    calls = -(-samples // (_PIECES * max(1, samples_at_once(points))))
+    size = -(-samples // calls)
+    return [(first, size) for first in range(0, samples, size)]
 
 
 @partial(jax.jit, static_argnames=("model", "samples", "mode"))
@@ -36,6 +52,7 @@ def sample(
     keys: jax.Array,
     samples: int,
     mode: Mode,
+    first: int = 0,
 ) -> jax.Array:
     """Partitions (B, S, N) int32, see `jaxbio.clustering.sampler.sample`.
 
@@ -47,13 +64,15 @@ def sample(
       keys: (B,) typed keys; what is drawn for a set depends on its own only.
       samples: S.
       mode: see `sampler.sample`.
+      first: how many samples of each set were drawn before; its number in the whole
+        decides what a sample is.
     """
     process = process_of(model)
     encoded = process.encode(params, model, inputs, valid)
     size, count = _pieces(valid, samples)
 
     def piece(number):
-        here = _keys(keys, number * size, size)
+        here = _keys(keys, first + number * size, size)
         return process.sample(params, model, encoded, here, mode)
 
     return _joined(piece, count)[:, :samples]
@@ -70,8 +89,10 @@ def log_prob(
     orders: int,
     anchors: int,
     draws: int,
+    first: int = 0,
 ) -> jax.Array:
-    """Log probabilities (B, S) of labels (B, S, N), see `probability.log_prob`."""
+    """Log probabilities (B, S) of labels (B, S, N), see `probability.log_prob`; `first`
+    is the number of the first of them in the whole."""
     process = process_of(model)
     encoded = process.encode(params, model, inputs, valid)
     samples = labels.shape[1]
@@ -80,7 +101,7 @@ def log_prob(
     padded = jnp.pad(labels, ((0, 0), (0, size * count - samples), (0, 0)), mode="edge")
 
     def piece(number):
-        here = _keys(keys, number * size, size)
+        here = _keys(keys, first + number * size, size)
         part = jax.lax.dynamic_slice_in_dim(padded, number * size, size, 1)
         return process.log_prob(
             params,

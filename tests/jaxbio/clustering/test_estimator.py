@@ -42,6 +42,34 @@ def test_samples_are_partitions_with_probabilities(model, points):
     np.testing.assert_array_equal(fewer.labels, drawn.labels[:5])
 
 
+def test_progress_counts_all_there_is_and_changes_nothing(model, points, monkeypatch):
+    told = {}
+
+    class Line:
+        def __init__(self, what, total):
+            self.what, told[what] = what, [total]
+
+        def done(self, count):
+            told[self.what].append(count)
+
+        def close(self):
+            told[self.what].append("closed")
+
+    monkeypatch.setattr(estimator, "CountLine", Line)
+    whole = model.sample([points, points[:4]], samples=21)
+    assert not told
+    monkeypatch.setattr(estimator.programs, "_POINTS", {"cpu": 32})
+    drawn = model.sample([points, points[:4]], samples=21, progress=True)
+    for one, other in zip(whole, drawn, strict=True):
+        np.testing.assert_array_equal(one.labels, other.labels)
+        np.testing.assert_allclose(one.log_prob, other.log_prob, rtol=1e-5, atol=1e-5)
+    samples, probabilities = told["samples"], told["probabilities"]
+    assert samples == [42, 7, 7, 7, 11, 10, "closed"]
+    distinct = sum(len(np.unique(one.labels, axis=0)) for one in whole)
+    assert probabilities[0] == sum(probabilities[1:-1]) == distinct
+    assert len(probabilities) > 4
+
+
 @pytest.mark.parametrize("mode", ["topk", "mode"])
 def test_the_most_probable_come_first_and_once(model, points, mode):
     drawn = model.sample(points, samples=30, mode=mode)

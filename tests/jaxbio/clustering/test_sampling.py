@@ -105,6 +105,16 @@ def test_pieces_and_company_change_no_sample(monkeypatch):
     np.testing.assert_array_equal(whole, pieces)
     again = programs.log_prob(params, model, inputs, valid, labels, own, **options)
     np.testing.assert_allclose(found, again, rtol=1e-5, atol=1e-5)
+    calls = programs.in_calls(10, valid.size)
+    assert calls == [(0, 10)] and programs.in_calls(40, valid.size) == [
+        *((first, 14) for first in (0, 14, 28))
+    ]
+    later = programs.sample(params, model, inputs, valid, own, 3, "posterior", 7)
+    np.testing.assert_array_equal(whole[:, 7:], later)
+    rest = programs.log_prob(
+        params, model, inputs, valid, labels[:, 7:], own, first=7, **options
+    )
+    np.testing.assert_allclose(found[:, 7:], rest, rtol=1e-5, atol=1e-5)
 
 
 def test_a_drawn_member_is_uniform_and_one():
