@@ -9,6 +9,10 @@ import numpy as np
 from jaxrec.core.files import opened
 
 _COMMENTS = ("#", "%")
+_ENDS = frozenset(
+    "source target src dst from to head tail node1 node2 node_1 node_2 node_a node_b "
+    "id1 id2 id_1 id_2 fromnodeid tonodeid from_node to_node".split()
+)
 
 
 def read_pairs(path: str | os.PathLike[str]) -> tuple[np.ndarray, np.ndarray]:
@@ -59,7 +63,19 @@ def _by_line(path, text) -> np.ndarray:
             f"{path}, line {numbers[0]}: {' '.join(ids[0])!r} are no integers, as all "
             "other ids are; put # before a header"
         )
+    if _is_header(ids):
+        raise ValueError(
+            f"{path}, line {numbers[0]}: {' '.join(ids[0])!r} are in no other line, "
+            "and look like a header; put # before it"
+        )
     return np.array(ids, str if text_at else np.int64)
+
+
+def _is_header(pairs) -> bool:
+    first, *others = pairs
+    words = {field.lower() for field in first}
+    named = len(words) == 2 and words <= _ENDS and bool(others)
+    return named and all(set(first).isdisjoint(pair) for pair in others)
 
 
 def read_communities(

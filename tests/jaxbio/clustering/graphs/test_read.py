@@ -33,6 +33,8 @@ def test_edge_lists_of_names(tmp_path):
     graph = read(written(tmp_path, "edges.tsv", "Jörg\tbea\nbea\t12\n"))
     assert graph.nodes.tolist() == ["12", "Jörg", "bea"]
     assert graph.edges.tolist() == [[0, 2], [1, 2]]
+    used = "source target\ntarget gene\n"  # words, but of the graph
+    assert read(written(tmp_path, "e.txt", used)).edges.tolist() == [[0, 2], [1, 2]]
 
 
 @pytest.mark.parametrize(
@@ -42,6 +44,7 @@ def test_edge_lists_of_names(tmp_path):
         ("1 2\n\n3\n", "e.txt, line 3: 1 fields"),
         ("1 2 3\n4 5 6\n", "e.txt, line 1: 3 fields"),
         ("source,target\n1,2\n2,3\n", "line 1: 'source target' are no integers"),
+        ("\nSource,Target\na,b\nb,c\n", "line 2: 'Source Target' .* like a header"),
         ("# nothing\n\n", "e.txt: no edges"),
     ],
 )
