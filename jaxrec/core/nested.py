@@ -55,7 +55,9 @@ def nested_linear(
     """x W + b, computed and returned in `dtype`.
 
     The narrow increments are one product with zeros in it: products of their own, of
-    vectors of 8 or 16, would take longer than those zeros.
+    vectors of 8 or 16, would take longer than those zeros. All are products of two
+    matrices: with more axes the gradient of fMRLRec's two blocks of width 1024 took 604
+    instead of 522 ms on a CPU (18 rows of 50).
 
     Args:
       params: kernels and bias, as above.
@@ -70,13 +72,12 @@ def nested_linear(
     """
     dim, bias = sizes[-1], params["bias"]
     lead = x.shape[:-1]
-    x = x.astype(dtype).reshape(*lead, vectors, dim)
+    x = x.astype(dtype).reshape(-1, vectors, dim)
     made = bias.shape[0] // dim
     outputs = []
     for size, kernel in _blocks(params, sizes, vectors, made):
-        seen = x[..., :size].reshape(*lead, vectors * size)
-        y = jnp.einsum("...i,io->...o", seen, kernel.astype(dtype))
-        outputs.append(y.reshape(*lead, made, -1))
+        y = x[..., :size].reshape(-1, vectors * size) @ kernel.astype(dtype)
+        outputs.append(y.reshape(-1, made, y.shape[-1] // made))
     y = jnp.concatenate(outputs, -1).reshape(*lead, made * dim)
     return y + bias.astype(dtype)
 
