@@ -52,18 +52,17 @@ jax 0.10.2.
     ml100k, lru     AR .2093 ± .0030 / .1074 ± .0012
     ml100k, hstu    AR .1896 ± .0031 / .0969 ± .0019
 
-Larger sets, CPU (Intel Xeon), 2026-11-27, jax 0.10.2; ml1m, and AR on games with local,
-on one NVIDIA H200, bfloat16 products, jax 0.11.2 (`python -m benchmarks.on_gpu --only
-ml1m-ce-ae` and so on); AR - AE in NDCG@10; in brackets what the study has. *: AE's
-dropout was AR's, .2, and should be 0:
+Larger sets, CPU (Intel Xeon), 2026-11-27, jax 0.10.2; ml1m on one NVIDIA H200, bfloat16
+products, jax 0.11.2 (`python -m benchmarks.on_gpu --only ml1m-ce-ae,ml1m-ce-ar`); AR -
+AE in NDCG@10; in brackets what the study has. *: AE's dropout was AR's, .2, and should
+be 0:
 
     ml1m, ce *      AE .2326 ± .0014 / .1240 ± .0011 (.2606 / .1301), AR .3179 ± .0014 /
                     .1872 ± .0012 (.3089 / .1638); .0632 (.0564 to .0700), +51 %
     games, ce       AE .0899 ± .0008 / .0474 ± .0004 (.0844 / .0406), AR .1178 ± .0005 /
                     .0651 ± .0003 (.1125 / .0560); .0177 (.0159 to .0195), +37 % (+38 %)
-    games, local    AE .0935 ± .0005 / .0494 ± .0003 (.0872 / .0430), AR .1161 ± .0003 /
-                    .0639 ± .0002 (.1076 / .0540); .0145 (AR of the H200, not paired),
-                    +29 % (+26 %)
+    games, local    AE .0935 ± .0005 / .0494 ± .0003 (.0872 / .0430), AR .1158 ± .0002 /
+                    .0638 ± .0003 (.1076 / .0540); .0144 (.0129 to .0159), +29 % (+26 %)
     games, bpr      AE .0488 ± .0006 / .0243 ± .0005 (.0548 / .0255), AR .0653 ± .0005 /
                     .0336 ± .0002 (.0777 / .0379); .0093 (.0079 to .0106), +38 % (+49 %)
     beauty, ce      AE .0641 ± .0006 / .0344 ± .0003, AR .0868 ± .0005 / .0515 ± .0002;
