@@ -16,7 +16,7 @@ GML, GraphML, or a file with an edge per line. Written are
     answer/answer.png     samples side by side, co-clustering, number of clusters
 
 A graph far larger than what the model was trained on is clustered in overlapping parts
-that are merged; there are labels then, and no samples.
+that are merged; there are labels and how sure they are then, and no samples.
 """
 
 import argparse

@@ -50,14 +50,15 @@ def answer_graph(model: AttentiveClustering, path: str, out: Path, **how: Any) -
     """
     graph = read(path)
     if len(graph) > model.reach:
-        labels = model.fit_predict_in_parts(
+        labels, sure = model.fit_predict_in_parts(
             graph,
             samples=min(how["samples"], _OF_A_PART),
             mode=how["estimate"],
             seed=how["seed"],
+            certainty=True,
         )
         out.mkdir(parents=True, exist_ok=True)
-        _write_labels(out, "node", graph.nodes, labels)
+        _write_labels(out, "node", graph.nodes, labels, sure)
         return (
             f"{len(graph):,} nodes, in parts of {model.trained_on}: "
             f"{labels.max() + 1} clusters, in {out / 'labels.csv'}\n"
@@ -111,11 +112,10 @@ def _answer(
     return told
 
 
-def _write_labels(out, what, names, labels, certainty=None):
-    lines = [f"{what},cluster" + ("" if certainty is None else ",certainty")]
-    for row, (name, label) in enumerate(zip(names, labels, strict=True)):
-        sure = "" if certainty is None else f",{certainty[row]:.4f}"
-        lines.append(f"{_quoted(str(name))},{label}{sure}")
+def _write_labels(out, what, names, labels, certainty):
+    lines = [f"{what},cluster,certainty"]
+    for name, label, sure in zip(names, labels, certainty, strict=True):
+        lines.append(f"{_quoted(str(name))},{label},{sure:.4f}")
     (out / "labels.csv").write_text("\n".join(lines) + "\n")
 
 

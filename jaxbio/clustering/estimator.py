@@ -165,7 +165,8 @@ class AttentiveClustering:
         cover: int = 1,
         mode: str = "consensus",
         seed: int = 0,
-    ) -> np.ndarray:
+        certainty: bool = False,
+    ) -> Any:
         """Labels (n,) of a graph far beyond `reach`, by overlapping parts.
 
         Parts are as large as the largest graph of the training. Their samples are
@@ -179,6 +180,8 @@ class AttentiveClustering:
             needed: of a part that no other overlaps, and of all parts where more than
             64 clusters are found.
           seed: of the parts and of the samples.
+          certainty: whether to tell as well how often each node is with the others of
+            its cluster, (n,) in (0, 1]: in samples, over those it shares a part with.
 
         Raises:
           ValueError: a model of other things than graphs, unknown mode, no sample.
@@ -196,9 +199,10 @@ class AttentiveClustering:
             return self._from_samples(parts, samples, seed, lambda rows: rows)
 
         size, whole = self.trained_on, MEANS[mode]
-        return cluster_in_parts(
+        labels, sure = cluster_in_parts(
             graph, cluster, size, cover=cover, seed=seed, whole=whole
         )
+        return (labels, sure) if certainty else labels
 
     def sample(
         self,

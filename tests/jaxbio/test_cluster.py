@@ -80,7 +80,9 @@ def test_graphs_of_a_file_whole_and_in_parts(graph_model, tmp_path, capsys):
     out = tmp_path / "large"
     assert cluster.main([str(tmp_path / "large.txt"), *arguments, f"--out={out}"]) == 0
     assert "70 nodes, in parts of 12" in capsys.readouterr().out
-    assert len((out / "labels.csv").read_text().splitlines()) == 71
+    rows = (out / "labels.csv").read_text().splitlines()
+    assert len(rows) == 71 and rows[0] == "node,cluster,certainty"
+    assert all(0 < float(row.split(",")[2]) <= 1 for row in rows[1:])
     assert not (out / "answer.png").exists()
     again = tmp_path / "again"
     arguments = [str(tmp_path / "large.txt"), *arguments, "--estimate=topk"]
@@ -126,7 +128,7 @@ def test_weak_structure_is_told_of(tmp_path):
     moved = np.random.default_rng(0).random((32, 120)) < 0.25
 
     class Model:
-        def sample(self, data, samples, key):
+        def sample(self, data, samples, key, progress):
             return Samples(np.where(moved, 1 - truth, truth), np.zeros(samples))
 
     def told(estimate):

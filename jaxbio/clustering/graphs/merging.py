@@ -66,6 +66,33 @@ def merged(
     return np.argsort(np.argsort(first))[inverse].astype(np.int32)
 
 
+def certainty(
+    parts: Sequence[np.ndarray], answers: Sequence[np.ndarray], labels: np.ndarray
+) -> np.ndarray:
+    """How often each node is with the nodes of its cluster, (n,) in (0, 1].
+
+    The mean over these nodes, itself included, and over the samples of all parts that
+    have both. It says nothing of nodes that no part has together.
+
+    Args:
+      parts: as for `merged`; every node is in one.
+      answers: as for `merged`.
+      labels: (n,) from 0.
+    """
+    once = [np.zeros((1, len(part)), int) for part in parts]
+    member, present = (_indicator(parts, rows, len(labels)) for rows in (answers, once))
+    return _with_own(member, labels) / _with_own(present, labels)
+
+
+def _with_own(member, labels):
+    """(n,) sums over a node's cluster of its row of M M^T."""
+    chosen = np.ones(len(labels), np.float32), (np.arange(len(labels)), labels)
+    sums = sparse.csr_array(member.T @ sparse.csr_array(chosen))
+    pairs = sparse.coo_array(member)
+    each = pairs.data * sums[pairs.col, labels[pairs.row]]
+    return np.bincount(pairs.row, each, len(labels))
+
+
 def by_eigenvectors(
     parts: Sequence[np.ndarray], answers: Sequence[np.ndarray], size: int
 ) -> np.ndarray | None:

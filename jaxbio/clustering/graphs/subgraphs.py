@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from jaxbio.clustering.graphs.graph import Graph, induced
-from jaxbio.clustering.graphs.merging import merged
+from jaxbio.clustering.graphs.merging import certainty, merged
 from jaxrec.core.progress import CountLine
 
 _AT_ONCE = 16  # parts that are given together
@@ -28,8 +28,8 @@ def cluster_in_parts(
     cover: int = 1,
     seed: int = 0,
     whole: Callable[[np.ndarray], np.ndarray] | None = None,
-) -> np.ndarray:
-    """Labels (n,) int32 from 0 of a graph of any size.
+) -> tuple[np.ndarray, np.ndarray]:
+    """Labels (n,) int32 from 0 of a graph of any size, and how sure each is (n,).
 
     Args:
       graph: to be clustered.
@@ -40,6 +40,9 @@ def cluster_in_parts(
       seed: of the parts.
       whole: makes one partition of samples (S, n), where the samples of one part are
         all that is asked; `jaxbio.clustering.consensus.consensus` if None.
+
+    Returns:
+      `(labels, certainty)`, the latter as from `jaxbio.clustering.graphs.merging`.
 
     Raises:
       ValueError: `cluster` gives another number of labels than there are nodes, or
@@ -57,7 +60,8 @@ def cluster_in_parts(
             answers[i] = _checked(labels, len(parts[i]))
         progress.done(len(few))
     progress.close()
-    return merged(parts, answers, len(graph), whole)
+    labels = merged(parts, answers, len(graph), whole)
+    return labels, certainty(parts, answers, labels)
 
 
 def _checked(labels, size):

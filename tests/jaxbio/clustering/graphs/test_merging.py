@@ -5,7 +5,7 @@ import pytest
 from scipy.sparse.linalg import ArpackNoConvergence
 
 from jaxbio.clustering.graphs import merging
-from jaxbio.clustering.graphs.merging import by_eigenvectors, merged
+from jaxbio.clustering.graphs.merging import by_eigenvectors, certainty, merged
 from jaxbio.clustering.metrics import adjusted_mutual_info
 
 
@@ -113,3 +113,18 @@ def test_nothing_is_drawn_twice():
     other = [row.max() - row for row in answers]
     changed = merged(parts[::-1], other[::-1], len(truth))
     assert adjusted_mutual_info(one, changed) > 0.98
+
+
+def test_certainty_is_how_often_a_node_is_with_its_cluster():
+    truth, parts, answers = drawn((8, 6, 4, 2), 6, 3, 0.4)
+    found = merged(parts, answers, len(truth))
+    sure = certainty(parts, answers, found)
+    together, shared = np.zeros((2, len(truth), len(truth)))
+    for part, samples in zip(parts, answers, strict=True):
+        pairs = np.ix_(part, part)
+        together[pairs] += (samples[:, :, None] == samples[:, None]).mean(0)
+        shared[pairs] += 1
+    same = found[:, None] == found
+    expected = (together * same).sum(1) / (shared * same).sum(1)
+    np.testing.assert_allclose(sure, expected, rtol=1e-5)
+    assert sure.min() > 0 and 0.3 < sure.mean() < 0.9

@@ -63,8 +63,9 @@ def test_a_small_graph_is_one_part():
         seen.append(len(part))
         return part.labels
 
-    found = cluster_in_parts(graph, each(cluster), 1000)
+    found, sure = cluster_in_parts(graph, each(cluster), 1000)
     assert sorted(seen)[0] == 9 and sum(seen) == len(graph)
+    assert (sure == 1).all()
     assert adjusted_mutual_info(graph.labels, found) == pytest.approx(1)
 
 
@@ -75,10 +76,11 @@ def test_exact_clusters_of_parts_give_the_partition_whatever_they_are_called():
     def cluster(part):
         return rng.permutation(100)[part.labels]
 
-    found = cluster_in_parts(graph, each(cluster), 150)
+    found, sure = cluster_in_parts(graph, each(cluster), 150)
     assert found.dtype == np.int32
     assert adjusted_mutual_info(graph.labels, found) == pytest.approx(1)
     assert set(found) == set(range(7))
+    np.testing.assert_allclose(sure, 1, rtol=1e-6)
 
 
 def test_errors_of_single_parts_are_outvoted():
@@ -101,9 +103,10 @@ def test_errors_of_single_parts_are_outvoted():
         errors.append(adjusted_mutual_info(part.labels, labels))
         return labels
 
-    found = cluster_in_parts(graph, each(cluster), 150, cover=4)
+    found, sure = cluster_in_parts(graph, each(cluster), 150, cover=4)
     agreement = adjusted_mutual_info(graph.labels, found)
     assert np.mean(errors) < 0.85 and agreement > 0.97
+    assert 0.6 < sure[:600].mean() < 0.95
 
 
 def test_clusters_are_merged_by_the_nodes_that_they_share():
@@ -136,5 +139,5 @@ def test_what_cannot_be_is_refused():
 
 def test_nodes_without_edges_are_alone():
     graph = dataclasses.replace(planted(60, 3), edges=np.zeros((0, 2), np.int32))
-    found = cluster_in_parts(graph, each(lambda part: part.labels), 20)
-    assert len(set(found)) == len(graph)
+    found, sure = cluster_in_parts(graph, each(lambda part: part.labels), 20)
+    assert len(set(found)) == len(graph) and (sure == 1).all()
