@@ -125,8 +125,9 @@ def _forward(x, table, bias, labels, weights, widths, shares):
             d_xs.append(
                 jnp.einsum("nv,vd->nd", coarse, part, preferred_element_type=wide)
             )
+            # Not (v, d), as in `jaxrec.losses.softmax`.
             d_rows = jnp.einsum(
-                "nv,nd->vd", coarse, columns, preferred_element_type=wide
+                "nd,nv->dv", columns, coarse, preferred_element_type=wide
             )
             added.append(d_part + d_rows)
         d_bias = (d_bias + gradient.sum(0)).at[ys].add(-sum(shares) * ws)
@@ -137,11 +138,11 @@ def _forward(x, table, bias, labels, weights, widths, shares):
         return carry, (d_x, each, d_label)
 
     zero = weights[0, 0] * 0  # varies over the manual mesh axes as `weights` does
-    d_parts = tuple(part.astype(wide) * 0 + zero for part in _columns(table, widths))
+    d_parts = tuple(part.T.astype(wide) * 0 + zero for part in _columns(table, widths))
     carry = zero, d_parts, bias * 0 + zero
     blocks = x, labels, weights
     (total, d_parts, d_bias), (d_x, each, d_label) = jax.lax.scan(body, carry, blocks)
-    d_table = jnp.concatenate(d_parts, 1)
+    d_table = jnp.concatenate(d_parts).T
     d_table = d_table.at[labels.reshape(-1)].add(d_label.reshape(-1, x.shape[-1]))
     d_table, d_bias = d_table.astype(table.dtype), d_bias.astype(bias.dtype)
     return total, (d_x.astype(x.dtype), d_table, d_bias, each)

@@ -135,7 +135,7 @@ def _fused_forward(x, table, bias, labels, weights):
     wide = sum_dtype(x)
 
     def body(carry, block):
-        total, d_table, d_bias = carry
+        total, d_columns, d_bias = carry
         xs, ys, ws = block
         each, exp, normaliser = _block_losses(xs, ys, table, bias)
         # d loss / d logits = w (softmax - onehot). The one-hot part is subtracted by
@@ -151,16 +151,19 @@ def _fused_forward(x, table, bias, labels, weights):
             preferred_element_type=wide,
         )
         d_x = d_x - ws[:, None] * table[ys]
-        d_table = d_table + jnp.einsum(
-            "nv,nd->vd", probability, xs, preferred_element_type=wide
+        # Not (v, d): a product of the transposed probabilities takes two to seven times
+        # as long on a CPU.
+        d_columns = d_columns + jnp.einsum(
+            "nd,nv->dv", xs, probability, preferred_element_type=wide
         )
-        d_table = d_table.at[ys].add(-ws[:, None] * xs.astype(wide))
-        return (total + (ws * each).sum(), d_table, d_bias), (d_x, each)
+        return (total + (ws * each).sum(), d_columns, d_bias), (d_x, each)
 
     zero = _scalar_like(weights)
-    carry = (zero, table.astype(wide) * 0 + zero, bias * 0 + zero)
+    carry = (zero, table.T.astype(wide) * 0 + zero, bias * 0 + zero)
     blocks = (x, labels, weights)
-    (total, d_table, d_bias), (d_x, each) = jax.lax.scan(body, carry, blocks)
+    (total, d_columns, d_bias), (d_x, each) = jax.lax.scan(body, carry, blocks)
+    d_label = (weights[..., None] * x.astype(wide)).reshape(-1, x.shape[-1])
+    d_table = d_columns.T.at[labels.reshape(-1)].add(-d_label)
     d_table, d_bias = d_table.astype(table.dtype), d_bias.astype(bias.dtype)
     return total, (d_x.astype(x.dtype), d_table, d_bias, each)
 

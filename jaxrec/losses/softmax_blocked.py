@@ -53,39 +53,41 @@ def _forward(x, table, bias, labels, weights, catalogue_chunk):
         def over_items(d_x, item_block):
             logits = _logits(xs, *item_block, wide)
             probability = jnp.exp(logits - normaliser[:, None]) * ws[:, None]
-            d_columns = probability.sum(0)
+            d_scores = probability.sum(0)
             probability = probability.astype(xs.dtype)
             rows = item_block[0].astype(xs.dtype)
             d_x += jnp.einsum(
                 "nv,vd->nd", probability, rows, preferred_element_type=wide
             )
-            d_rows = jnp.einsum(
-                "nv,nd->vd", probability, xs, preferred_element_type=wide
+            # Not (v, d), as in `jaxrec.losses.softmax`.
+            d_columns = jnp.einsum(
+                "nd,nv->dv", xs, probability, preferred_element_type=wide
             )
-            return d_x, (d_rows, d_columns)
+            return d_x, (d_columns, d_scores)
 
         start = -ws[:, None] * table[ys].astype(wide)
-        d_x, (d_rows, d_columns) = jax.lax.scan(over_items, start, items)
-        d_rows = d_rows.reshape(-1, xs.shape[1])
-        d_rows = d_rows.at[ys].add(-ws[:, None] * xs.astype(wide))
-        d_columns = d_columns.reshape(-1).at[ys].add(-ws)
-        total, d_table, d_bias = carry
-        carry = total + (ws * each).sum(), d_table + d_rows, d_bias + d_columns
-        return carry, (d_x, each)
+        d_x, (d_columns, d_scores) = jax.lax.scan(over_items, start, items)
+        total, *sums = carry
+        sums = sums[0] + d_columns, sums[1] + d_scores
+        return (total + (ws * each).sum(), *sums), (d_x, each)
 
-    padded = items[0].shape[0] * items[0].shape[1]
+    count, size, _ = items[0].shape
     zero = (
         jnp.zeros((), wide),
-        jnp.zeros((padded, x.shape[-1]), wide),
-        jnp.zeros((padded,), wide),
+        jnp.zeros((count, x.shape[-1], size), wide),
+        jnp.zeros((count, size), wide),
     )
     blocks = (x, labels, weights)
     if x.shape[0] == 1:
         carry, (d_x, each) = body(zero, jax.tree.map(lambda a: a[0], blocks))
     else:
         carry, (d_x, each) = jax.lax.scan(body, zero, blocks)
-    total, d_table, d_bias = carry
-    v = table.shape[0]
+    total, d_columns, d_bias = carry
+    v, flat, ys = table.shape[0], weights.reshape(-1), labels.reshape(-1)
+    d_label = flat[:, None] * x.reshape(-1, x.shape[-1]).astype(wide)
+    d_table = jnp.swapaxes(d_columns, 1, 2).reshape(-1, x.shape[-1])
+    d_table = d_table.at[ys].add(-d_label)
+    d_bias = d_bias.reshape(-1).at[ys].add(-flat)
     return total, (
         d_x.reshape(x.shape).astype(x.dtype),
         d_table[:v].astype(table.dtype),
