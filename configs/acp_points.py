@@ -36,7 +36,10 @@ jax 0.10.2; ± is one standard error over sets:
                     with --config.model.variant=ccp, best step 8,000: 3.94 ± .40 nats
                     where ACP has 2.84 ± .35, 1.10 more (95 %: .85 to 1.34); AMI of one
                     sample .037 less (.025 to .049)
-    @paper, @ncp, acp_s: not yet run
+    crp2d-tau4, ncp 256 sets (`--model crp2d-tau4/ncp=runs/ncp`, 2026-11-27), best step
+                    10,000: 1.02 ± .10 nats where ACP has .98 ± .10, .042 more (95 %:
+                    .008 to .076); AMI of one sample .033 less (-.018 to .084)
+    @paper, acp_s   not yet run
 """
 
 import os
