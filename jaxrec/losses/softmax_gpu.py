@@ -20,6 +20,8 @@ Products take bfloat16, everything else is float32. Written in Pallas for its Mo
 backend. On a CPU the kernels run in Pallas' interpreter only, which the tests do.
 """
 
+import inspect
+
 import jax
 import jax.numpy as jnp
 from jax.experimental import pallas as pl
@@ -31,6 +33,9 @@ WIDTHS = (64, 128)  # Widths that the kernels take; others are padded with zeros
 _ROWS = 64  # Of a tile of logits: one matrix product of a warpgroup.
 _MANY = 8192  # Columns from which a tile has 256 of them instead of 128.
 _TILES = 528  # Least tiles of rows and parts of the second kernel: four to a core.
+# jax 0.10 asks for an index beside a reference, which 0.11 warns of.
+_INDEX = inspect.signature(plgpu.load).parameters["idx"]
+_NO_INDEX = {"idx": None} if _INDEX.default is inspect.Parameter.empty else {}
 
 
 def softmax_ce_gpu(x, table, bias, labels, weights):
@@ -167,9 +172,7 @@ def weighted_sums(
         tile, part = jax.lax.axis_index("rows"), jax.lax.axis_index("parts")
         place = pl.ds(tile * _ROWS, _ROWS)
         there = pl.ds((part * (len(rows) // _ROWS) + tile) * _ROWS, _ROWS)
-        row_shift = plgpu.load(
-            row_shift_ref, place, layout=plgpu.Layout.WGMMA.reduce(1), optimized=False
-        )
+        row_shift = _shifts(row_shift_ref.at[place], 1)
 
         def work(logits, inside, carry):
             sums, totals = carry
@@ -238,9 +241,7 @@ def _walk(work, carry, rows_ref, columns_ref, shift_ref, first, tiles, scratch):
     def body(number, carry):
         slot = jax.lax.rem(number, stages)
         plgpu.barrier_wait(barrier.at[slot])
-        shift = plgpu.load(
-            shifts.at[slot], (), layout=plgpu.Layout.WGMMA.reduce(0), optimized=False
-        )
+        shift = _shifts(shifts.at[slot], 0)
         logits = _logits(rows, inside.at[slot])
         logits = logits + jax.lax.broadcast_in_dim(shift, logits.shape, (1,))
         carry = work(logits, inside.at[slot], carry)
@@ -255,11 +256,17 @@ def _walk(work, carry, rows_ref, columns_ref, shift_ref, first, tiles, scratch):
     return jax.lax.fori_loop(0, tiles, body, carry)
 
 
+def _shifts(shift_ref, axis):
+    """A vector along rows or columns of logits, in the layout of sums over `axis`."""
+    layout = plgpu.Layout.WGMMA.reduce(axis)
+    return plgpu.load(shift_ref, **_NO_INDEX, layout=layout, optimized=False)
+
+
 def _logits(rows, columns):
     """rows @ columns.T, on the tensor cores."""
 
     def product(found):
-        plgpu.wgmma(found, rows, plgpu.transpose_ref(columns, (1, 0)))
+        plgpu.wgmma(found, rows, columns.transpose((1, 0)))
         return found[...]
 
     shape = _ROWS, columns.shape[0]
