@@ -5,17 +5,15 @@ labels = model.fit_predict(points)
 drawn = model.sample(points, samples=1000)
 """
 
-import contextlib
 import os
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from absl import logging
 
-from jaxbio.clustering import programs, stored
+from jaxbio.clustering import batches, stored
 from jaxbio.clustering.consensus import consensus, maxami, together
 from jaxbio.clustering.graphs.graph import Graph
 from jaxbio.clustering.graphs.subgraphs import cluster_in_parts
@@ -28,8 +26,6 @@ MEANS = {"consensus": consensus, "maxami": maxami}
 ESTIMATES = (*MEANS, "topk", "mode")
 LARGEST = 4096  # points of a set
 _REACH = 5  # times the largest set of the training; see `reach`
-_SMALLEST = 8
-_DRAWS = 16  # of a Gaussian latent, for the probability of a step
 
 
 class Samples(NamedTuple):
@@ -42,23 +38,6 @@ class Samples(NamedTuple):
 
     labels: np.ndarray
     log_prob: np.ndarray
-
-
-def _nothing(count: int) -> None:
-    pass
-
-
-@contextlib.contextmanager
-def _progress(what, total, shown):
-    """Gives what to tell of how many are done."""
-    if not shown:
-        yield _nothing
-        return
-    line = CountLine(what, total)
-    try:
-        yield line.done
-    finally:
-        line.close()
 
 
 class AttentiveClustering:
@@ -235,13 +214,16 @@ class AttentiveClustering:
         """
         _check_count(orders=orders)
         sets, single = self._sets(data)
-        with _progress("samples", samples * len(sets), progress) as line:
-            drawn = self._draw(sets, samples, mode, key, line)
+        with CountLine("samples", samples * len(sets), shown=progress) as line:
+            drawn = self._draw(sets, samples, mode, key, line.done)
         _, prob_key = jax.random.split(_key(key))
         distinct = [np.unique(rows, axis=0, return_inverse=True) for rows in drawn]
         each = [rows for rows, _ in distinct]
-        with _progress("probabilities", sum(map(len, each)), progress) as line:
-            found = self._log_prob(sets, each, prob_key, orders, 1, line)
+        total = sum(map(len, each))
+        with CountLine("probabilities", total, shown=progress) as line:
+            found = batches.log_prob(
+                self._kept, sets, each, prob_key, orders, 1, line.done
+            )
         answers = []
         for (rows, index), log_prob in zip(distinct, found, strict=True):
             if mode == "posterior":
@@ -291,7 +273,9 @@ class AttentiveClustering:
                 f"{len(given)}"
             )
         rows = [_checked(one, size) for one, (_, size) in zip(given, sets, strict=True)]
-        found = self._log_prob(sets, rows, _key(key), orders, anchors or 0)
+        found = batches.log_prob(
+            self._kept, sets, rows, _key(key), orders, anchors or 0
+        )
         found = [
             float(values[0]) if np.ndim(one) == 1 else values
             for values, one in zip(found, given, strict=True)
@@ -320,26 +304,14 @@ class AttentiveClustering:
         answers = [function(rows) for rows in drawn]
         return answers[0] if single else answers
 
-    def _draw(self, sets, samples, mode, key, done=_nothing) -> list[np.ndarray]:
+    def _draw(self, sets, samples, mode, key, done=None) -> list[np.ndarray]:
         """Canonical labels (S, n) of every set; `done` is told of how many."""
         if mode not in MODES:
             raise ValueError(f"mode: want one of {', '.join(MODES)}, got {mode!r}")
         _check_count(samples=samples)
         draw_key, _ = jax.random.split(_key(key))
         how = "mode" if mode == "mode" else "posterior"
-
-        def run(inputs, valid, count):
-            # The same key for all: what is drawn for a set depends on it alone.
-            keys = jnp.broadcast_to(draw_key, len(valid))
-            arguments = (self._kept.params, self._kept.model, inputs, valid, keys)
-            rows = []
-            for first, size in programs.in_calls(samples, valid.size):
-                found = programs.sample(*arguments, size, how, first)
-                rows.append(np.asarray(found)[:, : samples - first])
-                done(count * rows[-1].shape[1])
-            return np.concatenate(rows, 1)
-
-        return [canonical(rows) for rows in self._run(sets, run)]
+        return batches.draw(self._kept, sets, draw_key, samples, how, done)
 
     def _sets(self, data) -> tuple[list[tuple[Any, int]], bool]:
         """Data sets with their sizes, and whether only one was given."""
@@ -362,65 +334,6 @@ class AttentiveClustering:
                     remedy if self.kind == "graphs" else "",
                 )
         return sets, single
-
-    def _run(self, sets, program):
-        """Rows (S, n) of every set, sets of one size at a time."""
-        groups: dict[int, list[int]] = {}
-        for number, (_, size) in enumerate(sets):
-            groups.setdefault(_bucket(size), []).append(number)
-        answers: list[Any] = [None] * len(sets)
-        for bucket, members in groups.items():
-            at_once = programs.samples_at_once(bucket)
-            for i in range(0, len(members), at_once):
-                part = members[i : i + at_once]
-                inputs, valid = self._stacked(sets, part, bucket)
-                rows = program(inputs, valid, len(part))
-                for number, row in zip(part, rows, strict=False):
-                    answers[number] = row[..., : sets[number][1]]
-        return answers
-
-    def _stacked(self, sets, part, bucket):
-        """Inputs and valid of some sets, filled up with the last to a power of two."""
-        generator, cfg = self._kept.generator, self._kept.data_cfg
-        full = 1 << (len(part) - 1).bit_length()
-        part = [*part, *[part[-1]] * (full - len(part))]
-        inputs = generator.inputs_of([sets[n][0] for n in part], bucket, cfg)
-        sizes = np.array([sets[n][1] for n in part])
-        return inputs, jnp.asarray(np.arange(bucket) < sizes[:, None])
-
-    def _log_prob(self, sets, rows, key, orders, anchors, done=_nothing):
-        """(S,) of every set, each with rows (S, n) of its own."""
-        answers = []
-        for one, labels in zip(sets, rows, strict=True):
-            bucket = _bucket(one[1])
-            inputs, valid = self._stacked([one], [0], bucket)
-            found = []
-            points = bucket * (anchors or bucket)
-            for first, size in programs.in_calls(len(labels), points):
-                some, full = labels[first : first + size], 1 << (size - 1).bit_length()
-                padded = np.full((1, full, bucket), -1, np.int32)
-                padded[0, : len(some), : one[1]] = some
-                padded[0, len(some) :, : one[1]] = some[-1]
-                values = programs.log_prob(
-                    self._kept.params,
-                    self._kept.model,
-                    inputs,
-                    valid,
-                    jnp.asarray(padded),
-                    key[None],
-                    orders=orders,
-                    anchors=anchors,
-                    draws=_DRAWS,
-                    first=first,
-                )
-                found.append(np.asarray(values, float)[0, : len(some)])
-                done(len(some))
-            answers.append(np.concatenate(found))
-        return answers
-
-
-def _bucket(size):
-    return max(_SMALLEST, 1 << (size - 1).bit_length())
 
 
 def _key(key):

@@ -153,10 +153,13 @@ class CountLine:
 
         texts: 512/11924  310 items/s  ETA 0:37
 
+    The end of a `with` removes it from the screen, however it comes.
+
     Args:
         what: What is worked on.
         total: How much there is of it.
         unit: What is counted.
+        shown: Whether to show anything at all.
         every: Seconds between two messages when the output is no terminal.
         stream: Where the line goes; standard error if None.
     """
@@ -167,12 +170,14 @@ class CountLine:
         total: int,
         *,
         unit: str = "",
+        shown: bool = True,
         every: float = 30.0,
         stream: TextIO | None = None,
     ):
         self._what, self._total, self._unit = what, total, unit or what
         self._stream = sys.stderr if stream is None else stream
-        self._live, self._every = self._stream.isatty(), every
+        self._live = shown and self._stream.isatty()
+        self._every = every if shown else math.inf
         self._found = self._done = 0
         self._begin = self._shown = time.monotonic()
 
@@ -199,8 +204,10 @@ class CountLine:
         else:
             logging.info("%s", text)
 
-    def close(self) -> None:
-        """Removes the line from the screen."""
+    def __enter__(self) -> "CountLine":
+        return self
+
+    def __exit__(self, *_: object) -> None:
         if self._live:
             self._stream.write(CLEAR)
             self._stream.flush()

@@ -37,23 +37,22 @@ def encode(
         (len(items), dim) float32.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    progress = CountLine(what, len(items), unit="items", stream=stream)
     blocks = []
-    for begin in range(0, len(items), BLOCK):
-        block = items[begin : begin + BLOCK]
-        path = directory / f"{content_hash(*block)}.npy"
-        vectors = _kept(path, len(block))
-        if vectors is None:
-            vectors = np.asarray(encoder(block), np.float32)
-            partial = path.with_suffix(".partial")
-            with partial.open("wb") as file:
-                np.save(file, vectors)
-            partial.replace(path)
-            progress.done(len(block))
-        else:
-            progress.found(len(block))
-        blocks.append(vectors)
-    progress.close()
+    with CountLine(what, len(items), unit="items", stream=stream) as progress:
+        for begin in range(0, len(items), BLOCK):
+            block = items[begin : begin + BLOCK]
+            path = directory / f"{content_hash(*block)}.npy"
+            vectors = _kept(path, len(block))
+            if vectors is None:
+                vectors = np.asarray(encoder(block), np.float32)
+                partial = path.with_suffix(".partial")
+                with partial.open("wb") as file:
+                    np.save(file, vectors)
+                partial.replace(path)
+                progress.done(len(block))
+            else:
+                progress.found(len(block))
+            blocks.append(vectors)
     return np.concatenate(blocks)
 
 

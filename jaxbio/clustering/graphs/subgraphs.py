@@ -52,14 +52,13 @@ def cluster_in_parts(
     alone = [len(part) == 1 for part in parts]
     asked = [i for i, one in enumerate(alone) if not one]
     answers = [np.zeros((1, 1), int)] * len(parts)
-    progress = CountLine("parts", len(asked))
-    for begin in range(0, len(asked), _AT_ONCE):
-        few = asked[begin : begin + _AT_ONCE]
-        found = cluster([induced(graph, parts[i]) for i in few])
-        for i, labels in zip(few, found, strict=True):
-            answers[i] = _checked(labels, len(parts[i]))
-        progress.done(len(few))
-    progress.close()
+    with CountLine("parts", len(asked)) as progress:
+        for begin in range(0, len(asked), _AT_ONCE):
+            few = asked[begin : begin + _AT_ONCE]
+            found = cluster([induced(graph, parts[i]) for i in few])
+            for i, labels in zip(few, found, strict=True):
+                answers[i] = _checked(labels, len(parts[i]))
+            progress.done(len(few))
     labels = merged(parts, answers, len(graph), whole)
     return labels, certainty(parts, answers, labels)
 

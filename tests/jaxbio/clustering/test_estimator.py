@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from jaxbio.clustering import AttentiveClustering, estimator, stored
+from jaxbio.clustering import AttentiveClustering, estimator, programs, stored
 from jaxbio.clustering.consensus import consensus, maxami
 from jaxbio.clustering.graphs.graph import from_pairs
 from jaxbio.clustering.partitions import all_partitions
@@ -45,29 +45,28 @@ def test_samples_are_partitions_with_probabilities(model, points):
 def test_progress_counts_all_there_is_and_changes_nothing(model, points, monkeypatch):
     told = {}
 
-    class Line:
-        def __init__(self, what, total):
-            self.what, told[what] = what, [total]
+    class Line(estimator.CountLine):
+        def __init__(self, what, total, **options):
+            super().__init__(what, total, **options)
+            told[what] = [options["shown"], total]
+            self.done = told[what].append
 
-        def done(self, count):
-            told[self.what].append(count)
-
-        def close(self):
-            told[self.what].append("closed")
+        def __exit__(self, *_):
+            told[self._what].append("closed")
 
     monkeypatch.setattr(estimator, "CountLine", Line)
     whole = model.sample([points, points[:4]], samples=21)
-    assert not told
-    monkeypatch.setattr(estimator.programs, "_POINTS", {"cpu": 32})
+    assert told["samples"] == [False, 42, 21, 21, "closed"]
+    monkeypatch.setattr(programs, "_POINTS", {"cpu": 32})
     drawn = model.sample([points, points[:4]], samples=21, progress=True)
     for one, other in zip(whole, drawn, strict=True):
         np.testing.assert_array_equal(one.labels, other.labels)
         np.testing.assert_allclose(one.log_prob, other.log_prob, rtol=1e-5, atol=1e-5)
     samples, probabilities = told["samples"], told["probabilities"]
-    assert samples == [42, 7, 7, 7, 11, 10, "closed"]
+    assert samples == [True, 42, 7, 7, 7, 11, 10, "closed"]
     distinct = sum(len(np.unique(one.labels, axis=0)) for one in whole)
-    assert probabilities[0] == sum(probabilities[1:-1]) == distinct
-    assert len(probabilities) > 4
+    assert probabilities[1] == sum(probabilities[2:-1]) == distinct
+    assert len(probabilities) > 5
 
 
 @pytest.mark.parametrize("mode", ["topk", "mode"])

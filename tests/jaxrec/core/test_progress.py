@@ -8,7 +8,13 @@ import jax.numpy as jnp
 import pytest
 from absl import logging
 
-from jaxrec.core.progress import ProgressLine, duration, parameter_table, short
+from jaxrec.core.progress import (
+    CountLine,
+    ProgressLine,
+    duration,
+    parameter_table,
+    short,
+)
 
 
 class Terminal(io.StringIO):
@@ -139,6 +145,27 @@ def test_only_process_0_shows_anything(clock, monkeypatch):
     line.close()
     assert line._stream.getvalue() == ""
     assert line.rates()["time/steps_per_second"] == 1.0
+
+
+def test_counts_stand_on_one_line_that_is_removed_whatever_happens(caplog):
+    terminal = Terminal()
+    with pytest.raises(OSError, match="full"):
+        with CountLine("texts", 10, unit="items", stream=terminal) as line:
+            line.found(2)
+            line.done(3)
+            assert terminal.screen().startswith("texts: 5/10  ")
+            assert "items/s  ETA " in terminal.screen()
+            raise OSError("full")
+    assert terminal.screen() == "" and "\n" not in terminal.getvalue()
+    caplog.set_level(standard_logging.INFO, logger="absl")
+    for shown in (False, True):
+        terminal = Terminal()
+        with CountLine("texts", 10, shown=shown, stream=terminal) as line:
+            line.done(3)
+        assert bool(terminal.getvalue()) == shown
+        with CountLine("texts", 10, shown=shown, every=0, stream=io.StringIO()) as line:
+            line.done(3)
+        assert ("texts: 3/10" in caplog.text) == shown
 
 
 @pytest.mark.parametrize(
