@@ -1,9 +1,8 @@
 """A study by several processes, each on its share of the cores.
 
 A process takes the next cell that nobody has, trains it and goes on, so that the same
-command given twice, or on two machines with a common file system, shares the work too.
-On a CPU two trainings of one core each are faster than one of both: products of this
-size are too small to be divided.
+command given twice shares the work too. On a CPU two trainings of one core each are
+faster than one of both: products of this size are too small to be divided.
 
     python -m jaxrec.study.workers WORKDIR NUMBER     what `run` starts
 """
