@@ -12,7 +12,6 @@ import os
 import sys
 from pathlib import Path
 
-from jaxrec.core.cli import set_up_logging
 from jaxrec.core.compiled import keep_compiled_programs
 from jaxrec.core.verbs import verb
 
@@ -30,7 +29,6 @@ def _run(options: argparse.Namespace) -> None:
     # A thousand small matrices: two threads take 1.4 to 2 times as long as one. NumPy
     # reads this when it is first imported.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    set_up_logging(debug=False)
     keep_compiled_programs()
     from jaxrec.core.run_directory import check_is_run
     from jaxrec.eval import analyse, analysis_plots, analysis_report

@@ -13,7 +13,6 @@ import json
 import sys
 from pathlib import Path
 
-from jaxrec.core.cli import set_up_logging
 from jaxrec.core.compiled import keep_compiled_programs
 from jaxrec.core.verbs import verb
 
@@ -28,7 +27,6 @@ def _declare(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(options: argparse.Namespace) -> None:
-    set_up_logging(debug=False)
     keep_compiled_programs()
     from jaxrec.core.timing import device_report
     from jaxrec.nested import report

@@ -3,7 +3,7 @@
 import argparse
 from collections.abc import Callable, Sequence
 
-from jaxrec.core.cli import readable_errors
+from jaxrec.core.cli import readable_errors, set_up_logging
 
 
 def verb(
@@ -18,7 +18,8 @@ def verb(
         program: Name of its module.
         doc: Docstring of the module; the help shows its first line.
         declare: Adds the arguments.
-        run: Does the work. What a user can put right is told in one line.
+        run: Does the work. Its messages, such as how far it is, go to standard error;
+            what a user can put right is told in one line.
 
     Returns:
         A function of the arguments, None for those of the command line, to the exit
@@ -34,6 +35,7 @@ def verb(
         declare(parser)
         options = parser.parse_args(argv)
         with readable_errors() as outcome:
+            set_up_logging(debug=False)
             run(options)
         return outcome.status
 

@@ -1,5 +1,9 @@
 """`python -m jaxbio.cluster`: what is written, and what is said of bad requests."""
 
+import re
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -91,6 +95,21 @@ def test_graphs_of_a_file_whole_and_in_parts(graph_model, tmp_path, capsys):
         "mode: for a graph in parts want one of consensus, maxami, got 'topk'"
         in capsys.readouterr().err
     )
+
+
+def test_how_far_it_is_can_be_read_in_a_file(graph_model, tmp_path):
+    """Of a process whose standard error is no terminal."""
+    program = (
+        "import sys; from jaxrec.core import progress; from jaxbio import cluster\n"
+        "progress.CountLine.__init__.__kwdefaults__['every'] = 0.0\n"
+        "sys.exit(cluster.main(sys.argv[1:]))"
+    )
+    arguments = [f"--model={graph_model}", "--samples=3", f"--out={tmp_path / 'out'}"]
+    for name, size, what in (("large", 70, "parts"), ("small", 8, "probabilities")):
+        ring(tmp_path / name, size)
+        command = [sys.executable, "-c", program, str(tmp_path / name), *arguments]
+        said = subprocess.run(command, capture_output=True, text=True, check=True)
+        assert re.search(rf"{what}: (\d+)/\1  .* ETA 0:00", said.stderr)
 
 
 @pytest.mark.parametrize(
