@@ -31,9 +31,9 @@ class Part:
     encoder: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
 
 
-def built_in_texts(texts: Mapping[str, str], dim: int) -> Part:
+def built_in_texts(texts: Mapping[str, str], dim: int, whitened: bool) -> Part:
     """Texts by the built-in encoder, fitted on them."""
-    features = text_features(texts, dim)
+    features = text_features(texts, dim, whitened)
     (table,), (encoder,) = features.tables.values(), features.encoders.values()
     return Part(features.item_ids, table, "built-in", encoder)
 

@@ -17,24 +17,27 @@ TEXT_DIM = 512
 _KEY_DIGITS = 16
 
 
-def text_features(texts: Mapping[str, str], dim: int, cache: str = "") -> Features:
+def text_features(
+    texts: Mapping[str, str], dim: int, whitened: bool = False, cache: str = ""
+) -> Features:
     """The table "text" and its encoder.
 
     Args:
         texts: Raw item id -> text, "" where there is none.
         dim: Dimensions of the vectors.
+        whitened: As for `hashed.fit`.
         cache: Directory for what is kept, "" for the environment's or the default.
 
     Raises:
         ValueError: As `hashed.fit` does.
     """
-    said = json.dumps([hashed.KIND, grams.VERSION, dim, list(texts.items())])
+    said = json.dumps([hashed.KIND, grams.VERSION, dim, whitened, list(texts.items())])
     name = f"{hashed.KIND}-{content_hash(said)[:_KEY_DIGITS]}"
     path = cache_directory(cache) / "features" / f"{name}.npz"
     with locked(path.with_suffix(".lock")):
         if (kept := _kept(path)) is not None:
             return kept
-        encoder = hashed.fit(list(texts.values()), dim)
+        encoder = hashed.fit(list(texts.values()), dim, whitened)
         table = encoder.encode(list(texts.values()))
         features = Features(
             np.array(list(texts)), {MODALITY: table}, {MODALITY: encoder.arrays()}

@@ -67,6 +67,12 @@ def _parser() -> argparse.ArgumentParser:
         type=int,
         help=f"dimensions of the built-in encoder (default {TEXT_DIM})",
     )
+    add(
+        "--text_whitened",
+        action="store_true",
+        default=None,
+        help="let all dimensions of the built-in encoder weigh the same",
+    )
     add("--images", default="", help="folder of images named by raw item id")
     add("--image_encoder", help="model of transformers, by name or directory")
     add("--skip_bad", action="store_true", help="leave out images that are damaged")
@@ -135,7 +141,8 @@ def _makers(
         )
     elif options.text != NONE and texts:
         dim = TEXT_DIM if options.text_dim is None else options.text_dim
-        makers["text"] = partial(build.built_in_texts, texts, dim)
+        whitened = bool(options.text_whitened)
+        makers["text"] = partial(build.built_in_texts, texts, dim, whitened)
     if options.image_encoder:
         makers["image"] = lambda: build.model_images(
             files, images.image_encoder(options.image_encoder, skip_bad), skip_bad
@@ -155,6 +162,7 @@ def _check(options: argparse.Namespace) -> None:
     settings = {
         "--text": options.text,
         "--text_dim": options.text_dim,
+        "--text_whitened": options.text_whitened,
         "--image_encoder": options.image_encoder,
     }
     given = [name for name, value in settings.items() if value is not None]
@@ -169,8 +177,9 @@ def _check(options: argparse.Namespace) -> None:
         raise ValueError("--path has no effect with --items or without --data")
     if options.skip_bad and not options.images:
         raise ValueError("--skip_bad has no effect without --images")
-    if options.text_dim is not None and options.text not in (None, BUILT_IN):
-        raise ValueError(f"--text_dim has no effect with --text={options.text}")
+    for name in ("--text_dim", "--text_whitened"):
+        if name in given and options.text not in (None, BUILT_IN):
+            raise ValueError(f"{name} has no effect with --text={options.text}")
     taken = ["image"] * bool(options.images) + ["text"] * (options.text is not None)
     for name in tables:
         if name in taken:

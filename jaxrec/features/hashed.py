@@ -9,6 +9,12 @@ at length 1. With U S V^T the truncated singular value decomposition of these ro
 the vectors are the rows of A V = U S, at length 1 again. N-grams that one text alone
 has say nothing of how texts are alike and are left out; what all texts have, such as
 the word "title", weighs nothing.
+
+Whitened they are the rows of U at length 1: what few texts share counts as much as what
+tells categories apart, of which recommenders can make more (Zhang et al., "Are ID
+Embeddings Necessary? Whitening Pre-trained Text Embeddings for Effective Sequential
+Recommendation", arXiv 2402.10602; there the mean is taken off first, here it is about
+the first singular vector, one dimension of many).
 """
 
 import dataclasses
@@ -32,11 +38,13 @@ class Encoder:
         left: (n, dim) float16 U, times the square root of n so that its elements are
             about 1. From it follows V = A^T U / S, which is many times larger.
         singular: (dim,) float32 S, falling; zeros beyond the rank of the texts.
+        whitened: Whether vectors are rows of U rather than of U S.
     """
 
     texts: tuple[str, ...]
     left: np.ndarray
     singular: np.ndarray
+    whitened: bool = False
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
         """Vectors of texts, old or new.
@@ -56,7 +64,8 @@ class Encoder:
         inner = Matrix(rows, columns, values, (len(self.texts), len(known)))
         columns = np.searchsorted(known, new[1])
         outer = Matrix(new[0], columns, new[2], (len(texts), len(known)))
-        scale = np.sqrt(len(self.texts)) * np.where(self.singular, self.singular, 1)
+        scale = np.where(self.singular, self.singular, 1) ** (1 + self.whitened)
+        scale = scale * np.sqrt(len(self.texts))
         found = product(outer, inner.transposed(), self.left / scale.astype(np.float32))
         lengths = np.linalg.norm(found, axis=1, keepdims=True)
         return found / np.where(lengths, lengths, 1)
@@ -69,6 +78,7 @@ class Encoder:
             "texts": np.frombuffer("\n".join(self.texts).encode(), np.uint8),
             "left": self.left,
             "singular": self.singular,
+            "whitened": np.array(self.whitened),
         }
 
 
@@ -93,15 +103,17 @@ def from_arrays(arrays: Mapping[str, np.ndarray]) -> Encoder:
             f"the built-in encoder has {len(texts)} texts, {len(singular)} singular "
             f"values and singular vectors of shape {left.shape}"
         )
-    return Encoder(texts, left, singular)
+    # Files of before there was a choice are not whitened.
+    return Encoder(texts, left, singular, bool(arrays.get("whitened", False)))
 
 
-def fit(texts: Sequence[str], dim: int) -> Encoder:
+def fit(texts: Sequence[str], dim: int, whitened: bool = False) -> Encoder:
     """Fits the encoder; the same texts give the same encoder.
 
     Args:
         texts: One text per item, "" where there is none.
         dim: Dimensions of the vectors. Those beyond the rank of the texts are zeros.
+        whitened: Whether all dimensions are to weigh the same, see above.
 
     Raises:
         ValueError: `dim` is not positive, or no two texts have anything in common
@@ -120,7 +132,8 @@ def fit(texts: Sequence[str], dim: int) -> Encoder:
     known, columns = np.unique(buckets, return_inverse=True)
     matrix = Matrix(rows, columns, values, (len(texts), len(known)))
     left, singular = left_singular(matrix, dim)
-    return Encoder(texts, (left * np.sqrt(len(texts))).astype(np.float16), singular)
+    left = (left * np.sqrt(len(texts))).astype(np.float16)
+    return Encoder(texts, left, singular, whitened)
 
 
 def _idf(buckets: np.ndarray, texts: int) -> np.ndarray:

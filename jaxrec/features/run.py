@@ -26,11 +26,13 @@ class FeatureOptions:
             features of the texts of the data set's own items.
         modalities: Which tables of the file, in this order; () for all.
         text_dim: Dimensions of the built-in features.
+        text_whitened: Whether all of these weigh the same, see `hashed`.
     """
 
     path: str = ""
     modalities: tuple[str, ...] = ()
     text_dim: int = TEXT_DIM
+    text_whitened: bool = False
 
 
 def for_run(
@@ -105,4 +107,5 @@ def _source(
     if settled.path:
         return load(settled.path)
     texts = texts_of(data, sequences)
-    return text_features(texts, settled.text_dim, data.get("cache") or "")
+    dim, whitened = settled.text_dim, settled.text_whitened
+    return text_features(texts, dim, whitened, data.get("cache") or "")

@@ -4,7 +4,8 @@ kind          given    features from a file or of the items' own texts
               random   as many random vectors of length 1, drawn from the seed: the
                        control of the paper's Table 3
               none     every item has a trained vector and nothing else
-path, modalities, text_dim      which features, see `jaxrec.features.for_run`
+path, modalities, text_dim, text_whitened
+              which features, see `jaxrec.features.for_run`
 """
 
 from collections.abc import Mapping

@@ -59,6 +59,16 @@ def test_built_in(capsys):
     np.testing.assert_array_equal(features.tables["text"], wanted)
 
 
+def test_whitened_and_new_items_like_them(place):
+    given = ["--items=items.tsv", "--text_dim=3", "--text_whitened", "--out=old.npz"]
+    assert command.main(given) == 0
+    wanted = hashed.fit(TEXTS, 3, whitened=True).encode(TEXTS)
+    np.testing.assert_array_equal(load("old.npz").tables["text"], wanted)
+    (place / "new.tsv").write_text("item_id\ttitle\tbrand\nn\tGarden\tLeaf\n")
+    assert run("--like=old.npz", "--items=new.tsv") == 0
+    np.testing.assert_allclose(load("out/f.npz").tables["text"], wanted[2:3], atol=1e-5)
+
+
 def test_the_items_of_a_data_set(place, capsys):
     (place / "amazon-games-2018").mkdir()
     (place / "amazon-games-2018" / "sequences.txt").write_text("u 9 7 8\n")
@@ -233,6 +243,8 @@ def test_images(place, capsys):
         (["--image_encoder=x/y"], "--image_encoder belong together"),
         (["--items=items.tsv", "--skip_bad"], "--skip_bad has no effect"),
         (["--text=a/b", "--text_dim=3"], "--text_dim has no effect with --text=a/b"),
+        (["--text=none", "--text_whitened"], "--text_whitened has no effect with"),
+        (["--like=f.npz", "--text_whitened"], "--text_whitened has no effect with"),
         (["--like=f.npz", "--text=a/b"], "--text has no effect with --like"),
         (["--like=f.npz", "--text_dim=3"], "--text_dim has no effect with --like"),
         (["--text=builtin"], "--text=builtin: did you mean 'built-in'?"),

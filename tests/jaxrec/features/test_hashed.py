@@ -30,12 +30,13 @@ def dense_rows(corpus):
     return rows / np.where(lengths == 0, 1, lengths)
 
 
-def test_vectors_are_those_of_a_dense_decomposition():
+@pytest.mark.parametrize("whitened", [False, True])
+def test_vectors_are_those_of_a_dense_decomposition(whitened):
     rows = dense_rows(TEXTS)
     left, singular, right = np.linalg.svd(rows, full_matrices=False)
-    encoder = hashed.fit(TEXTS, dim=4)
+    encoder = hashed.fit(TEXTS, 4, whitened)
     np.testing.assert_allclose(encoder.singular, singular[:4], rtol=1e-5)
-    wanted = rows @ right[:4].T
+    wanted = rows @ right[:4].T / (singular[:4] if whitened else 1)
     lengths = np.linalg.norm(wanted, axis=1, keepdims=True)
     wanted /= np.where(lengths < 1e-9, 1, lengths)
     found = encoder.encode(TEXTS)
@@ -47,8 +48,9 @@ def test_vectors_are_those_of_a_dense_decomposition():
     )
 
 
-def test_new_texts_are_encoded_like_the_old_ones():
-    encoder = hashed.fit(TEXTS, dim=5)
+@pytest.mark.parametrize("whitened", [False, True])
+def test_new_texts_are_encoded_like_the_old_ones(whitened):
+    encoder = hashed.fit(TEXTS, 5, whitened)
     together = encoder.encode(TEXTS)
     alone = np.concatenate([encoder.encode([text]) for text in TEXTS])
     np.testing.assert_allclose(alone, together, atol=1e-5)
@@ -57,8 +59,9 @@ def test_new_texts_are_encoded_like_the_old_ones():
     assert not nothing.any()
 
 
-def test_kept_and_read_again():
-    encoder = hashed.fit(TEXTS, dim=3)
+@pytest.mark.parametrize("whitened", [False, True])
+def test_kept_and_read_again(whitened):
+    encoder = hashed.fit(TEXTS, 3, whitened)
     again = hashed.from_arrays(encoder.arrays())
     assert again.texts == encoder.texts
     np.testing.assert_array_equal(
@@ -66,12 +69,20 @@ def test_kept_and_read_again():
     )
 
 
+def test_files_of_before_there_was_whitening():
+    arrays = hashed.fit(TEXTS, 3).arrays()
+    del arrays["whitened"]
+    assert not hashed.from_arrays(arrays).whitened
+
+
 def test_the_same_again_and_more_dimensions_than_texts():
     first, second = hashed.fit(TEXTS, 6), hashed.fit(TEXTS, 6)
     np.testing.assert_array_equal(first.left, second.left)
-    wide = hashed.fit(TEXTS, 20)
-    assert not wide.singular[8:].any()
-    assert wide.encode(TEXTS).shape == (8, 20)
+    for whitened in (False, True):
+        wide = hashed.fit(TEXTS, 20, whitened)
+        assert not wide.singular[8:].any()
+        found = wide.encode(TEXTS)
+        assert found.shape == (8, 20) and not found[:, 8:].any()
 
 
 def test_what_cannot_be_fitted():

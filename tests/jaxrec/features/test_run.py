@@ -43,18 +43,26 @@ def test_built_in_features_are_kept(data, sequences, tmp_path, monkeypatch):
     first = for_run({"text_dim": 3}, data, sequences)
     (kept,) = (tmp_path / "cache" / "features").glob("*.npz")
 
-    def fit(texts, dim):
+    def fit(texts, dim, whitened):
         raise AssertionError("fitted again")
 
     with monkeypatch.context() as patch:
         patch.setattr(built_in.hashed, "fit", fit)
         second = for_run({"text_dim": 3}, data, sequences)
         np.testing.assert_array_equal(first.tables["text"], second.tables["text"])
-        with pytest.raises(AssertionError):  # other dimensions are other features
-            for_run({"text_dim": 2}, data, sequences)
+        for other in ({"text_dim": 2}, {"text_dim": 3, "text_whitened": True}):
+            with pytest.raises(AssertionError):
+                for_run(other, data, sequences)
     kept.write_bytes(kept.read_bytes()[:-100])
     third = for_run({"text_dim": 3}, data, sequences)
     np.testing.assert_array_equal(first.tables["text"], third.tables["text"])
+
+
+def test_built_in_features_that_weigh_the_same(data, sequences):
+    features = for_run({"text_dim": 3, "text_whitened": True}, data, sequences)
+    texts = [f"Title: {title}" if title else "" for title in TITLES.values()]
+    wanted = hashed.fit(texts, 3, whitened=True).encode(texts)
+    np.testing.assert_array_equal(features.tables["text"], wanted[[1, 0, 4, 2]])
 
 
 def test_a_file_and_its_modalities(data, sequences, tmp_path):
