@@ -4,16 +4,15 @@ from collections.abc import Collection
 
 from ml_collections.config_dict import placeholder
 
-from jaxrec.core.config import nearest
+from jaxrec.core.config import did_you_mean
 
 
 def check_argument(argument: str, known: Collection[str], file: str) -> None:
     """Refuses an argument of a config that is none of the known ones."""
     if argument not in known:
-        raise ValueError(
-            f"configs/{file}:{argument} is unknown; did you mean "
-            f"{nearest(argument, known)!r}? Known: {', '.join(known)}"
-        )
+        near, known = did_you_mean(argument, known), ", ".join(known)
+        what = f"configs/{file}:{argument}"
+        raise ValueError(f"{what} is unknown{near} Accepted: {known}")
 
 
 def data(name: str, **overrides) -> dict:

@@ -90,7 +90,7 @@ def test_every_argument_is_a_whole_configuration(name):
         ("batch", "mask_probability", 1.0, "above 0 and below 1, got 1.0"),
         ("batch", "mask_probability", 0.05, "no item would be masked"),
         ("model", "causal", True, "reads from left to right here .*tasks.next_item"),
-        ("loss", "name", "softmaxx", "nearest is 'softmax'"),
+        ("loss", "name", "softmaxx", "did you mean 'softmax'"),
     ],
 )
 def test_impossible_values_are_refused_before_anything_is_written(

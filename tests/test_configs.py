@@ -115,7 +115,7 @@ def test_changed_data_are_refused_and_the_run_stays_whole(tmp_path):
 def test_a_start_that_failed_does_not_own_the_directory(tmp_path):
     config = tiny("synthetic", num_users=40, num_items=40, clusters=4, events_max=25)
     config.train.monitor = "recal@10"
-    with pytest.raises(ValueError, match="nearest is 'recall@10'"):
+    with pytest.raises(ValueError, match="did you mean 'recall@10'"):
         next_item.run(config, tmp_path)
     config.train.monitor = "recall@10"
     check_workdir(tmp_path, next_item.run(config, tmp_path))
@@ -155,6 +155,6 @@ def test_unknown_names_are_refused(tmp_path):
         load_config(f"{CONFIGS / 'lrurec.py'}:ml1mm")
     config = tiny("synthetic", num_users=40, num_items=40, clusters=4, events_max=25)
     config.loss.name = "softmaxx"
-    with pytest.raises(ValueError, match="nearest is 'softmax'"):
+    with pytest.raises(ValueError, match="did you mean 'softmax'"):
         next_item.run(config, tmp_path)
     assert not (tmp_path / "checkpoints").exists()

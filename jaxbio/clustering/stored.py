@@ -19,7 +19,7 @@ from jaxbio.clustering.layers import Params
 from jaxbio.clustering.model import Model
 from jaxbio.clustering.processes import config_from, process_of
 from jaxrec.core.checkpoint import Checkpoints
-from jaxrec.core.config import CONFIG_FILE, dataclass_from, nearest, to_plain
+from jaxrec.core.config import CONFIG_FILE, dataclass_from, to_plain, unknown
 from jaxrec.core.optim import path_names
 
 _PACKAGE = "jaxbio.clustering"
@@ -80,10 +80,7 @@ def _part(config, section, function):
     name = values.pop("name")
     known = _modules_with(function)
     if name not in known:
-        raise ValueError(
-            f"{section}.name: {name!r} is unknown, nearest is "
-            f"{nearest(name, known)!r}; known are {', '.join(known)}"
-        )
+        raise ValueError(unknown(f"{section}.name", name, known))
     module = importlib.import_module(f"{_PACKAGE}.{name}")
     return module, dataclass_from(module.Config, values, f"config.{section}")
 

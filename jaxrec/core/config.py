@@ -18,11 +18,26 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 CONFIG_FILE = "config.json"
+_ALIKE = 0.5  # similarity from which a name is worth naming
+
+
+def unknown(what: str, name: object, known: Iterable[str]) -> str:
+    """Returns an error sentence: the nearest of the known names, if any, and all."""
+    known = list(known)
+    near = did_you_mean(str(name), known)
+    return f"{what} {name!r} is unknown{near} Accepted: {', '.join(known)}"
+
+
+def did_you_mean(name: str, names: Iterable[str]) -> str:
+    """Returns the end of an error sentence: "; did you mean 'x'?", or "."."""
+    near = nearest(name, names)
+    return f"; did you mean {near!r}?" if near else "."
 
 
 def nearest(name: str, names: Iterable[str]) -> str:
-    """Returns the one of `names` that is most like `name` ("" if there is none)."""
-    return max(sorted(names), key=lambda known: similarity(name, known), default="")
+    """Returns the one of `names` that is most like `name`, "" if none is like it."""
+    near = max(sorted(names), key=lambda known: similarity(name, known), default="")
+    return near if similarity(name, near) >= _ALIKE else ""
 
 
 def similarity(name: str, known: str) -> float:
@@ -31,9 +46,11 @@ def similarity(name: str, known: str) -> float:
     An abbreviation is like what it stands for: ``lr`` like ``learning_rate``.
     """
     ratio = difflib.SequenceMatcher(None, name, known).ratio()
-    letters = iter(name)
-    in_order = all(letter in letters for letter in known)
-    return max(ratio, 0.75 * (in_order and name[:1] == known[:1]))
+    short, long = sorted((name, known), key=len)
+    letters = iter(long)
+    in_order = all(letter in letters for letter in short)
+    abbreviated = in_order and len(short) > 1 and short[0] == long[0]
+    return max(ratio, 0.75 * abbreviated)
 
 
 def dataclass_from(cls: type[T], mapping: Mapping[str, Any], where: str = "") -> T:
@@ -58,7 +75,7 @@ def dataclass_from(cls: type[T], mapping: Mapping[str, Any], where: str = "") ->
     for key, value in mapping.items():
         if key not in fields:
             raise ValueError(
-                f"{where}.{key}: unknown key; did you mean {nearest(key, fields)!r}? "
+                f"{where}.{key}: unknown key{did_you_mean(key, fields)} "
                 f"Known keys: {', '.join(fields)}"
             )
         values[key] = _converted(value, declared[key], f"{where}.{key}")

@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import optax
 
-from jaxrec.core.config import nearest
+from jaxrec.core.config import unknown
 from jaxrec.core.pooling import SMALL, Pools, pool, unpool
 
 _SCHEDULES = ("constant", "cosine", "linear")
@@ -96,10 +96,7 @@ def make_schedule(config: Mapping[str, Any], steps: int) -> optax.Schedule:
     """
     name, peak, warmup = config["schedule"], config["lr"], config["warmup"]
     if name not in _SCHEDULES:
-        raise ValueError(
-            f"optim.schedule: {name!r} is unknown, nearest is "
-            f"{nearest(name, _SCHEDULES)!r}; known are {', '.join(_SCHEDULES)}"
-        )
+        raise ValueError(unknown("optim.schedule", name, _SCHEDULES))
     rest = max(steps - warmup, 1)
     if name == "constant":
         after = optax.constant_schedule(peak)
@@ -143,10 +140,7 @@ def check_optimiser(config: Mapping[str, Any]) -> None:
     """Raises the errors of `make_optimiser`, but for the name of the schedule."""
     name = config["name"]
     if name not in _OPTIMISERS:
-        raise ValueError(
-            f"optim.name: {name!r} is unknown, nearest is "
-            f"{nearest(name, _OPTIMISERS)!r}; known are {', '.join(_OPTIMISERS)}"
-        )
+        raise ValueError(unknown("optim.name", name, _OPTIMISERS))
     if not config["lr"] > 0:
         raise ValueError(f"optim.lr: want above 0, got {config['lr']}")
     for key in ("warmup", "final_lr", "weight_decay", "clip_norm", "l2"):

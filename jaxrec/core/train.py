@@ -22,7 +22,7 @@ from absl import logging
 from jaxrec.core import parallel
 from jaxrec.core.allocator import release_unused_memory
 from jaxrec.core.checkpoint import Checkpoints, CheckpointSaveError
-from jaxrec.core.config import nearest
+from jaxrec.core.config import did_you_mean
 from jaxrec.core.metrics import MetricWriter
 from jaxrec.core.once import run_once
 from jaxrec.core.optim import make_optimiser
@@ -271,8 +271,8 @@ class _Run:
         self._write(step, "valid", metrics)
         if monitor not in metrics:
             raise ValueError(
-                f"train.monitor: {monitor!r} is no metric of this task, nearest is "
-                f"{nearest(monitor, metrics)!r}"
+                f"train.monitor: {monitor!r} is no metric of this task"
+                f"{did_you_mean(monitor, metrics)}"
             )
         value = metrics[monitor]
         better = value > self.best["value"]

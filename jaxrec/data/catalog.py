@@ -9,7 +9,8 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from jaxrec.data.options import DataOptions, unknown
+from jaxrec.core.config import unknown
+from jaxrec.data.options import DataOptions
 
 DATA_DIRECTORY = "JAXREC_DATA_DIR"
 

@@ -9,8 +9,9 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 from absl import logging
 
+from jaxrec.core.config import unknown
 from jaxrec.core.files import opened
-from jaxrec.data.options import ROLES, unknown
+from jaxrec.data.options import ROLES
 from jaxrec.data.tables import Table, table_from_blocks
 from jaxrec.data.text import BLOCK_BYTES, Block, separated
 

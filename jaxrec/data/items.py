@@ -19,8 +19,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from jaxrec.core.config import unknown
 from jaxrec.core.files import opened
-from jaxrec.data.options import unknown
 
 # Names of columns and keys in order of preference, compared without RecBole's ":type".
 ID_NAMES = ("item_id", "item", "asin", "movie_id", "business_id", "id")

@@ -5,10 +5,10 @@ preprocessing; what the user has set wins.
 """
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-from jaxrec.core.config import dataclass_from, nearest
+from jaxrec.core.config import dataclass_from, unknown
 
 ROLES = ("user", "item", "time", "rating")
 
@@ -147,12 +147,3 @@ def from_config(config: Mapping[str, Any], preset: str = "as_is") -> DataOptions
         if getattr(options, key) < 1:
             raise ValueError(f"data.{key} must be 1 or more, got {settled[key]}")
     return options
-
-
-def unknown(what: str, value: Any, accepted: Iterable[str]) -> str:
-    """An error sentence with the accepted values and the nearest of them."""
-    accepted = list(accepted)
-    return (
-        f"{what} {value!r} is unknown; did you mean "
-        f"{nearest(str(value), accepted)!r}? Accepted: {', '.join(accepted)}"
-    )

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from jaxrec.core.cache_directory import cache_directory
+from jaxrec.core.config import unknown
 from jaxrec.data.cache import content_hash, locked, written_whole
-from jaxrec.data.options import unknown
 from jaxrec.data.sequences import Sequences
 from jaxrec.data.splits import Split, leave_one_out
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxrec.core.config import differences
+from jaxrec.core.config import differences, unknown
 from jaxrec.core.run_directory import IDS_FILE, check_is_run, read_config
 from jaxrec.core.text_table import aligned
 from jaxrec.eval import saved_ranks
@@ -80,8 +80,7 @@ def compare(
     found = []
     for metric in metrics:
         if metric not in values[0][0]:
-            known = ", ".join(values[0][0])
-            raise ValueError(f"metric {metric!r} is unknown; known are {known}")
+            raise ValueError(unknown("metric", metric, values[0][0]))
         a, b = (np.stack([each[metric] for each in side]) for side in values)
         found.append(Comparison(metric, figure(a), figure(b), difference(a, b)))
     return found

@@ -7,11 +7,10 @@ from typing import Any
 
 from absl import logging
 
-from jaxrec.core.config import dataclass_from
+from jaxrec.core.config import dataclass_from, unknown
 from jaxrec.core.run_directory import check_is_run, read_config
 from jaxrec.data import Sequences
 from jaxrec.data import load as load_data
-from jaxrec.data.options import unknown
 from jaxrec.features.built_in import TEXT_DIM, text_features
 from jaxrec.features.store import Features, load
 from jaxrec.features.texts import texts_of

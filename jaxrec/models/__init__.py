@@ -72,7 +72,7 @@ from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
 
-from jaxrec.core.config import dataclass_from, nearest
+from jaxrec.core.config import dataclass_from, unknown
 from jaxrec.core.dropout import is_off
 
 _COMPANION = "_serving"
@@ -94,10 +94,7 @@ def model_module(name: str) -> ModuleType:
     """
     known = names()
     if name not in known:
-        raise ValueError(
-            f"model.name: unknown backbone {name!r}; did you mean "
-            f"{nearest(str(name), known)!r}? Known: {', '.join(known)}"
-        )
+        raise ValueError(unknown("model.name", name, known))
     return importlib.import_module(f"{__name__}.{name}")
 
 

@@ -39,7 +39,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrec.core.config import nearest
+from jaxrec.core.config import unknown
 from jaxrec.models._layers import linear, product, rows_at
 
 if TYPE_CHECKING:
@@ -54,10 +54,7 @@ _READERS = ("conv", "rnn")
 def check_kind(cfg: "SARConfig") -> None:
     """Raises ValueError for a kind of local heads that is unknown or cannot be."""
     if cfg.local not in KINDS:
-        raise ValueError(
-            f"SARConfig: local={cfg.local!r} is unknown, nearest is "
-            f"{nearest(cfg.local, KINDS)!r}; known are {', '.join(KINDS)}"
-        )
+        raise ValueError(unknown("SARConfig: local", cfg.local, KINDS))
     if cfg.local == "window":
         return
     if not any(cfg.windows):

@@ -20,7 +20,7 @@ import itertools
 from collections.abc import Mapping
 from typing import Any
 
-from jaxrec.core.config import nearest, to_plain
+from jaxrec.core.config import did_you_mean, to_plain, unknown
 from jaxrec.models import config_fields
 from jaxrec.tasks.masked_item import MaskedItem
 from jaxrec.tasks.next_item import NextItem
@@ -100,10 +100,7 @@ def _known(names, known, where):
     names = [names] if isinstance(names, str) else list(names)
     for name in names:
         if name not in known:
-            raise ValueError(
-                f"{where}: {name!r} is unknown, nearest is {nearest(name, known)!r}; "
-                f"known are {', '.join(known)}"
-            )
+            raise ValueError(unknown(where, name, known))
     return names
 
 
@@ -137,10 +134,8 @@ def _run_config(config, arm, mode):
 def _change(config, changes, where):
     for key, value in changes.items():
         if key not in config:
-            raise ValueError(
-                f"{where}.{key}: a run has no such key, nearest is "
-                f"{nearest(key, config)!r}"
-            )
+            near = did_you_mean(key, config)
+            raise ValueError(f"{where}.{key}: a run has no such key{near}")
         if isinstance(value, dict) and isinstance(config[key], dict):
             _change(config[key], value, f"{where}.{key}")
         else:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from absl import logging
 
-from jaxrec.core.config import nearest
+from jaxrec.core.config import unknown
 from jaxrec.data.sequences import Sequences
 from jaxrec.models import config_fields
 
@@ -79,7 +79,4 @@ def of_run(config: Mapping[str, Any], sequences: Sequences) -> ItemFeatures:
 
 def _check(key: str, value: str, known: tuple[str, ...]) -> None:
     if value not in known:
-        raise ValueError(
-            f"{key}: {value!r} is unknown, nearest is {nearest(value, known)!r}; known "
-            f"are {', '.join(known)}"
-        )
+        raise ValueError(unknown(key, value, known))

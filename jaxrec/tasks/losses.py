@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxrec.core.config import nearest
+from jaxrec.core.config import unknown
 from jaxrec.losses.gathered import Sizes
 from jaxrec.losses.matryoshka import linear_matryoshka_ce
 from jaxrec.losses.negatives import bce, bpr, draw_negatives, gbce, gbce_beta
@@ -57,10 +57,7 @@ def check_loss(options: Mapping[str, Any], items: int) -> None:
     """
     name = options["name"]
     if name not in _SAMPLES:
-        raise ValueError(
-            f"loss.name: {name!r} is unknown, nearest is "
-            f"{nearest(name, _SAMPLES)!r}; known are {', '.join(_SAMPLES)}"
-        )
+        raise ValueError(unknown("loss.name", name, _SAMPLES))
     if options["negatives"] not in ("popularity", "uniform"):
         raise ValueError(
             f"loss.negatives: want popularity or uniform, got {options['negatives']!r}"

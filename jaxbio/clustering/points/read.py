@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxrec.core.config import nearest
+from jaxrec.core.config import did_you_mean
 from jaxrec.core.files import opened
 
 
@@ -93,5 +93,5 @@ def _column(path: Path, name: str, header: list[str], width: int) -> int:
         return header.index(name)
     if name.isdigit() and int(name) < width:
         return int(name)
-    near = f"; nearest is {nearest(name, header)!r}" if header else ""
+    near = did_you_mean(name, header)
     raise ValueError(f"{path}: there is no column {name!r} of {width}{near}")

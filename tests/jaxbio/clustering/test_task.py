@@ -136,8 +136,8 @@ def test_eight_devices_give_the_loss_of_one():
         ("eval", {"samples": 0}, "eval.samples: want 1 or more, got 0"),
         ("model", {"variant": "xcp"}, "config.model.variant: 'xcp' is not one of"),
         ("model", {"dim": 16}, "encoder.dim=8 is not model.dim=16"),
-        ("encoder", {"name": "points.encodr"}, "nearest is 'points.encoder'"),
-        ("generator", {"name": "points.encoder"}, "generator.name: 'points.encoder'"),
+        ("encoder", {"name": "points.encodr"}, "did you mean 'points.encoder'"),
+        ("generator", {"name": "points.encoder"}, "generator.name 'points.encoder'"),
         ("generator", {"spread": -1.0}, "generator.spread: want above 0"),
     ],
 )

@@ -15,6 +15,7 @@ from jaxrec.core.config import (
     differences,
     nearest,
     to_json,
+    unknown,
 )
 
 
@@ -42,6 +43,16 @@ def test_nearest():
     assert nearest("learnig_rate", names) == "lr"  # what it is short for
     assert nearest("wd", names) == "weight_decay"
     assert nearest("x", []) == ""
+    assert nearest("momentum", names) == ""  # like none of them
+
+
+def test_what_is_said_of_an_unknown_name():
+    known = ("toys", "games")
+    wanted = "data 'gamse' is unknown; did you mean 'games'? Accepted: toys, games"
+    assert unknown("data", "gamse", known) == wanted
+    wanted = "data 'mine' is unknown. Accepted: toys, games"
+    assert unknown("data", "mine", known) == wanted
+    assert unknown("size", 3, ()) == "size 3 is unknown. Accepted: "
 
 
 def test_dataclass_from_a_config():

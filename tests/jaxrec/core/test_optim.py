@@ -145,10 +145,10 @@ def test_decay_sees_the_path_of_every_leaf():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"name": "adanw"}, "optim.name: 'adanw' is unknown, nearest is 'adamw'"),
+        ({"name": "adanw"}, "optim.name 'adanw' is unknown; did you mean 'adamw'"),
         (
             {"schedule": "cosin"},
-            "optim.schedule: 'cosin' is unknown, nearest is 'cosine'",
+            "optim.schedule 'cosin' is unknown; did you mean 'cosine'",
         ),
         ({"name": "adam"}, "optim.weight_decay=0.1: adam has no decay"),
         ({"name": "sgd", "bias_correction": False}, "bias_correction=False: sgd has"),

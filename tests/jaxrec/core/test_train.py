@@ -235,7 +235,7 @@ def test_patience_ends_a_run_early_and_for_good(tmp_path):
 
 
 def test_unknown_monitor_names_the_nearest(tmp_path):
-    with pytest.raises(ValueError, match="'scor' is no metric .* nearest is 'score'"):
+    with pytest.raises(ValueError, match="'scor' is no metric .* did you mean 'score'"):
         train(tmp_path, monitor="scor")
 
 

@@ -36,13 +36,14 @@ def test_a_backbone_without_companion(monkeypatch):
 
 @pytest.mark.parametrize("find", [models.model_module, models.serving_module])
 def test_unknown_backbone(find):
-    with pytest.raises(ValueError, match=r"unknown backbone 'lrv'.*'lru'.*Known: "):
+    wanted = r"model.name 'lrv' is unknown.*'lru'.*Accepted: "
+    with pytest.raises(ValueError, match=wanted):
         find("lrv")
 
 
 @pytest.mark.parametrize("name", ["os.path", "lru_serving", "", "__init__"])
 def test_other_modules_are_no_backbones(name):
-    with pytest.raises(ValueError, match="unknown backbone"):
+    with pytest.raises(ValueError, match="model.name .* is unknown"):
         models.model_module(name)
 
 

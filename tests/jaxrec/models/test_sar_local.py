@@ -239,7 +239,7 @@ def test_initial_parameters():
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"local": "conf"}, "local='conf' is unknown, nearest is 'conv'; known are"),
+        ({"local": "conf"}, "local 'conf' is unknown; did you mean 'conv'"),
         ({"windows": ()}, r"local='conv', but no head is local \(windows=\(\)\)"),
         ({"windows": (0, 0)}, r"local='conv', but no head is local"),
         ({"windows": (0, LENGTH)}, r"'conv' wants windows below the length 7, got"),

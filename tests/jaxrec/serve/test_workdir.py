@@ -85,7 +85,7 @@ def test_no_best_checkpoint_yet(copy):
         ("{", "config.json is no JSON"),
         ("[]", r"config\.model\.name is missing"),
         ('{"model": {}}', r"config\.model\.name is missing"),
-        ('{"model": {"name": "lrv"}}', "unknown backbone 'lrv'.*'lru'"),
+        ('{"model": {"name": "lrv"}}', "model.name 'lrv' is unknown.*'lru'"),
         ('{"model": {"name": "lru", "dimm": 3}}', r"config\.model\.dimm: unknown key"),
     ],
 )

@@ -69,8 +69,8 @@ def study(**changes):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        (study(arms=("locla",)), "study.arms: 'locla' .*nearest is 'local'"),
-        (study(modes=("ea",)), "study.modes: 'ea' is unknown"),
+        (study(arms=("locla",)), "study.arms 'locla' .*did you mean 'local'"),
+        (study(modes=("ea",)), "study.modes 'ea' is unknown"),
         (study(seeds=0), "study.seeds: want 1 or more, got 0"),
         (
             {"run": {"eval": {"max_users": 9, "sampled_negatives": 0}}},
@@ -80,7 +80,7 @@ def study(**changes):
         ({"arms": {"ce": {"model": {"name": "lru"}}}}, "'lru' reads from left to"),
         (
             {"arms": {"ce": {"optim": {"lrr": 1.0}}}, **study(arms=("ce",))},
-            "arms.ce.optim.lrr: .* nearest is 'lr'",
+            "arms.ce.optim.lrr: .*; did you mean 'lr'",
         ),
         (
             {"search": {"optim": {"lr": 0.1}}},

@@ -172,7 +172,7 @@ def test_random_and_absent_features(tmp_path):
     config.features.kind = "none"
     assert next_item.NextItem(config, split, mesh).cfg.features == ()
     config.features.kind = "rondom"
-    with pytest.raises(ValueError, match="'rondom' is unknown, nearest is 'random'"):
+    with pytest.raises(ValueError, match="'rondom' is unknown; did you mean 'random'"):
         next_item.NextItem(config, split, mesh)
     config.features.kind = "given"
     with config.unlocked():

@@ -129,7 +129,7 @@ def test_losses_have_their_own_numbers_of_negatives():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"name": "bprr"}, "loss.name: 'bprr' is unknown, nearest is 'bpr'; known are"),
+        ({"name": "bprr"}, "loss.name 'bprr' is unknown; did you mean 'bpr'"),
         ({"negatives": "none"}, "negatives: want popularity or uniform, got 'none'"),
         (
             {"calibration": 0.5},

@@ -31,7 +31,11 @@ def test_formats(tmp_path):
         ("1,2\n3\n", [], "line 2: 1 columns, 2 before"),
         ("x,y\n", [], "no points"),
         ("", [], "no points"),
-        ("time,y\n1,2\n", ["tim"], "there is no column 'tim' of 2; nearest is 'time'"),
+        (
+            "time,y\n1,2\n",
+            ["tim"],
+            "there is no column 'tim' of 2; did you mean 'time'",
+        ),
         ("1,2\n", ["2"], "there is no column '2' of 2"),
     ],
 )
