@@ -91,6 +91,7 @@ def get_config(argument: str = "synthetic") -> ConfigDict:
                 "path": "",  # of python -m jaxrec.features; "" encodes the data's texts
                 "modalities": (),  # which of the file's; () is all
                 "text_dim": 256,  # of the encoder that needs no download
+                "text_whitened": False,
             },
             "model": {
                 "name": "fmrlrec",
