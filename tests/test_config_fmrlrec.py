@@ -46,6 +46,7 @@ def test_the_default_run_makes_items_of_their_titles(tmp_path):
     config.data.update(WORLD)
     config.data.seed = 3
     config.features.text_dim = 8
+    config.features.text_whitened = True  # locked: a key that is not there is refused
     config.model.update({"sizes": (4, 8), "blocks": 1})
     config.batch.update({"size": 8, "length": 12})
     config.train.update({"steps": 6, "log_every": 2, "eval_every": 3})
