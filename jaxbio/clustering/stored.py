@@ -19,7 +19,13 @@ from jaxbio.clustering.layers import Params
 from jaxbio.clustering.model import Model
 from jaxbio.clustering.processes import config_from, process_of
 from jaxrec.core.checkpoint import Checkpoints
-from jaxrec.core.config import CONFIG_FILE, dataclass_from, to_plain, unknown
+from jaxrec.core.config import (
+    CONFIG_FILE,
+    dataclass_from,
+    did_you_mean,
+    to_plain,
+    unknown,
+)
 from jaxrec.core.optim import path_names
 
 _PACKAGE = "jaxbio.clustering"
@@ -106,9 +112,10 @@ def load(name: str | os.PathLike[str]) -> Stored:
     if not (path / CONFIG_FILE).exists() and str(name) in names():
         path = Path(str(_shipped() / str(name)))
     if not path.is_dir():
+        near = did_you_mean(str(name), names())
         raise FileNotFoundError(
-            f"model {str(name)!r}: no such directory, nor a model of this name; "
-            f"known names are {', '.join(names())}"
+            f"model {str(name)!r}: no such directory, nor a model of this name{near} "
+            f"Accepted: {', '.join(names())}"
         )
     config = _read(path / CONFIG_FILE)
     missing = [k for k in ("model", "encoder", "generator") if k not in config]

@@ -132,7 +132,9 @@ def test_bad_requests_end_in_a_line(model, tmp_path, capsys, text, options, mess
 def test_an_unknown_model_is_named(tmp_path, capsys):
     arguments = ["points.csv", "--model=points-7d", f"--out={tmp_path}"]
     assert cluster.main(arguments) == 2
-    assert "'points-7d': no such directory, nor a model" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "'points-7d': no such directory, nor a model of this name" in error
+    assert "did you mean 'points-2d'?" in error
 
 
 def test_a_graph_has_no_columns(graph_model, tmp_path, capsys):
