@@ -76,6 +76,7 @@ CONFIG = {
         "batch": 256,
         "max_users": 0,
         "sampled_negatives": 0,
+        "popularity": (),
         "floors": True,
     },
     "parallel": {"mode": "jit", "model": 1, "micro": 0},

@@ -5,6 +5,8 @@ ids.npz             item_ids (items + 1,), titles where known; user_ids and
                     user_numbers, each (users,); of a model whose items are made of
                     features feature_names and feature_dims, by modality
 checkpoints/best    the parameters
+popularity_prior.npz    of a run with eval.popularity, see
+                    `jaxrec.retrieval.popularity_prior`
 cut.json            of a directory that was cut from a run: from which, at which size
 """
 

@@ -14,6 +14,7 @@ from jaxrec.core.config import CONFIG_FILE, to_json
 from jaxrec.core.environment import write_environment
 from jaxrec.core.run_directory import CUT_FILE, IDS_FILE
 from jaxrec.nested.run import NestedRun, read_run
+from jaxrec.retrieval import popularity_prior
 
 
 def cut_run(
@@ -50,6 +51,8 @@ def cut_run(
     out.mkdir(parents=True, exist_ok=True)
     _write_ids(run.path / IDS_FILE, out / IDS_FILE, keep_features)
     write_environment(out)
+    prior = popularity_prior.load(run.path, run.cfg.items)
+    popularity_prior.save(out, None if prior is None else prior.of_size(size))
     about = {"from": str(run.path), "size": size}
     (out / CUT_FILE).write_text(json.dumps(about) + "\n")
     checkpoints = Checkpoints(out)

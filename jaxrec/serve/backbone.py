@@ -95,6 +95,7 @@ def from_model(
     serving: ModuleType | None = None,
     lengths: tuple[int, ...] = LENGTHS,
     room: int = 0,
+    prior: np.ndarray | None = None,
 ) -> Backbone:
     """The functions of a backbone module.
 
@@ -106,6 +107,7 @@ def from_model(
         lengths: Lengths of history that programs are made for; none is longer than
             the model's window.
         room: How many items may be added.
+        prior: (items + 1,) float32 added to all scores, None for nothing.
 
     Raises:
         ValueError: Room in a model that makes no item vectors of features.
@@ -128,7 +130,8 @@ def from_model(
         )
     table, bias = module.head(params, cfg)
     rows = cfg.items + 1  # Tables may be rounded up.
-    head = jax.jit(_head, static_argnums=2)(table[:rows], bias[:rows], room)
+    bias = bias[:rows] if prior is None else bias[:rows] + prior
+    head = jax.jit(_head, static_argnums=2)(table[:rows], bias, room)
     sizes = ()
     if serving is not None:
         params = jax.jit(serving.fold, static_argnums=1)(params, cfg)

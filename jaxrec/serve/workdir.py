@@ -17,6 +17,7 @@ from jaxrec.core.run_directory import (
     read_config,
 )
 from jaxrec.models import config_of_run, model_module, serving_module
+from jaxrec.retrieval import popularity_prior
 from jaxrec.serve.backbone import LENGTHS, from_model
 from jaxrec.serve.ids import ItemIds, UserIds
 from jaxrec.serve.recommender import Recommender
@@ -64,8 +65,15 @@ def load(
     cfg = config_of_run(config, len(ids), len(users or ()), tuple(features.values()))
     params = best_params(path, lambda key: module.init(key, cfg))
     serving = serving_module(config["model"]["name"])
+    prior = popularity_prior.load(path, len(ids))
     backbone = from_model(
-        module, cfg, params, serving=serving, lengths=lengths, room=room
+        module,
+        cfg,
+        params,
+        serving=serving,
+        lengths=lengths,
+        room=room,
+        prior=None if prior is None else prior.bias(),
     )
     return Recommender(
         backbone,

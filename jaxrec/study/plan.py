@@ -74,11 +74,11 @@ def cells(config: Mapping[str, Any]) -> list[Cell]:
     study, arms = config["study"], config["arms"]
     if study["seeds"] < 1:
         raise ValueError(f"study.seeds: want 1 or more, got {study['seeds']}")
-    for key in ("max_users", "sampled_negatives"):
+    for key, off in (("max_users", 0), ("sampled_negatives", 0), ("popularity", ())):
         if config["run"]["eval"][key]:
             raise ValueError(
-                f"run.eval.{key}: a study ranks all targets among all items, want 0, "
-                f"got {config['run']['eval'][key]}"
+                f"run.eval.{key}: a study ranks all targets among all items as they "
+                f"are scored, want {off}, got {config['run']['eval'][key]}"
             )
     seeds = tuple(config["seed"] + i for i in range(study["seeds"]))
     chosen = _known(study["arms"], list(arms), "study.arms") or list(arms)

@@ -82,6 +82,7 @@ class RankingTask(abc.ABC):
                 f"loss.catalogue_chunk: model {config['model']['name']!r} learns at "
                 f"{len(self.sizes)} sizes, whose softmax takes all items: leave it at 0"
             )
+        self.prior: np.ndarray | None = None
         self.batches = self.make_batches()
         self.batch = self.batches
         self._counts = self._spared = None
@@ -117,11 +118,17 @@ class RankingTask(abc.ABC):
         Raises:
           ValueError: a size that is none of the model's.
         """
-        other = copy.copy(self)
+        other = self.leaning(None)
         other.__dict__.pop("_functions", None)  # They are of this model.
         other.cfg, small = self.model.truncate(params, self.cfg, size)
         other.sizes = loss_sizes_of(other.model, other.cfg)
         return other, small
+
+    def leaning(self, prior: np.ndarray | None) -> "RankingTask":
+        """The task that ranks by scores with `prior` (items + 1,) added to them."""
+        other = copy.copy(self)
+        other.prior = prior
+        return other
 
     def with_rates(self, rates: Mapping[str, float | jax.Array]) -> "RankingTask":
         """The task with other dropout rates, by field of the model's config; they may
@@ -221,6 +228,7 @@ class RankingTask(abc.ABC):
             self.evaluated,
             part,
             **self._functions,
+            table_fn=self._head,
             ties=options["ties"],
             mask=options["mask"],
             repeat_targets=options["repeat_targets"],
@@ -247,11 +255,19 @@ class RankingTask(abc.ABC):
                 self.evaluated,
                 part,
                 **self._functions,
+                table_fn=self._head,
                 negatives=negatives,
                 seed=self.config["seed"],
             )
             metrics |= ranks.summary()
         return metrics
+
+    def _head(self, params) -> tuple[jax.Array, jax.Array]:
+        """Table and bias by which targets are ranked."""
+        table, bias = self.model.head(params, self.cfg)
+        if self.prior is None:
+            return table, bias
+        return table, bias + np.pad(self.prior, (0, len(bias) - len(self.prior)))
 
     @functools.cached_property
     def _functions(self) -> dict[str, Any]:
@@ -275,7 +291,6 @@ class RankingTask(abc.ABC):
             "hidden_fn": jax.jit(last_hidden),
             "users": self.batches.user_numbers if has_users else None,
             "times": times,
-            "table_fn": lambda params: self.model.head(params, self.cfg),
             "window": self.window,
             "batch": self.config["eval"]["batch"],
             "sharding": NamedSharding(self.mesh, P("data")),

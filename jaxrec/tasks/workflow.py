@@ -22,7 +22,10 @@ from jaxrec.eval import saved_ranks
 from jaxrec.eval.floors import popularity_counts
 from jaxrec.eval.metrics import Ranks
 from jaxrec.eval.report import ceiling, format_results
+from jaxrec.retrieval import popularity_prior
+from jaxrec.retrieval.popularity_prior import PopularityPrior
 from jaxrec.tasks.item_features import ItemFeatures
+from jaxrec.tasks.popularity import check_weights, choose
 from jaxrec.tasks.ranking import RankingTask
 
 _NEW = ", new items"
@@ -50,8 +53,9 @@ def run_task(
       make_task: from (config, split, mesh) to the task.
       config: the whole configuration.
       workdir: gets config.json, environment.json, ids.npz, metrics, checkpoints,
-        results.txt (the table), test.json (every figure with its standard error) and
-        ranks.npz (where every target stood, see `jaxrec.eval.saved_ranks`).
+        results.txt (the table), test.json (every figure with its standard error),
+        ranks.npz (where every target stood, see `jaxrec.eval.saved_ranks`) and, with
+        eval.popularity, popularity_prior.npz.
         A workdir with an unfinished run of the same config is resumed.
 
     Returns:
@@ -65,23 +69,27 @@ def run_task(
     path = as_workdir(workdir)
     split = jaxrec.data.load(config["data"])
     mesh = parallel.make_mesh(config["parallel"]["model"])
+    check_weights(config)
     task = make_task(config, split, mesh)
     logging.info("%s", task.describe())
     _claim(path, config, task)
     fitted = fit(task, config, mesh, path)
     name = config["model"]["name"]
-    rows = _tested(task, fitted.params, path)
-    table = format_results(rows)
+    prior = choose(task, fitted.params)
+    rows = _tested(task, fitted.params, path, prior)
+    table, protocol = format_results(rows), task.protocol()
+    if prior is not None:
+        protocol += f", popularity prior of {prior.weight():g}"
     logging.info(
         "Test, best step %d, %s, ± is one standard error over users%s:\n%s",
         fitted.best_step,
-        task.protocol(),
+        protocol,
         ", (share of the ceiling)" if "ceiling" in rows else "",
         table,
     )
     logging.info("Results, learning curve and checkpoints are in %s", path)
     if jax.process_index() == 0:
-        (path / "results.txt").write_text(f"{task.protocol()}\n{table}\n")
+        (path / "results.txt").write_text(f"{protocol}\n{table}\n")
         (path / "test.json").write_text(json.dumps(rows, indent=1) + "\n")
     summary = {"best_step": fitted.best_step}
     for row, figures in rows.items():
@@ -92,17 +100,23 @@ def run_task(
     return summary
 
 
-def _tested(task: RankingTask, params: Any, path: Path) -> dict[str, dict[str, float]]:
+def _tested(
+    task: RankingTask, params: Any, path: Path, prior: PopularityPrior | None
+) -> dict[str, dict[str, float]]:
     """Figures on the test targets, by row: the model, its smaller sizes, the floors.
 
     Of a model with features also those of the targets that training never saw, as
     "ROW, new items".
     """
     name, config = task.config["model"]["name"], task.config
+    if prior is not None:
+        task = task.leaning(prior.bias())
     own, rows = {None: task.rank(params, "test")}, {}
     rows[name] = task.evaluate(params, "test", own[None])
     for size, _ in reversed(task.sizes[:-1]):
         smaller, small = task.at_size(params, size)
+        if prior is not None:
+            smaller = smaller.leaning(prior.bias(size))
         own[size] = smaller.rank(small, "test")
         rows[f"{name}@{size}"] = smaller.evaluate(small, "test", own[size])
     floors = task.floors("test")
@@ -112,6 +126,7 @@ def _tested(task: RankingTask, params: Any, path: Path) -> dict[str, dict[str, f
         rows |= _on_new_items(task.evaluated, {name: own[None], **floors})
     if jax.process_index() == 0:
         saved_ranks.save(path, own, floors)
+        popularity_prior.save(path, prior)
     return rows
 
 

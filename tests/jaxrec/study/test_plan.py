@@ -76,6 +76,18 @@ def study(**changes):
             {"run": {"eval": {"max_users": 9, "sampled_negatives": 0}}},
             "run.eval.max_users: a study ranks all targets",
         ),
+        (
+            {
+                "run": {
+                    "eval": {
+                        "max_users": 0,
+                        "sampled_negatives": 0,
+                        "popularity": (0.5,),
+                    }
+                }
+            },
+            r"run.eval.popularity: .* as they are scored, want \(\), got",
+        ),
         (study(arms=("lru",), modes=("ae",)), "none of the arms .* runs in modes"),
         ({"arms": {"ce": {"model": {"name": "lru"}}}}, "'lru' reads from left to"),
         (

@@ -1,0 +1,159 @@
+"""Scores that lean towards what is bought often: chosen, tested, served and cut."""
+
+import copy
+import types
+
+import numpy as np
+import pytest
+from tiny_runs import tiny_nested
+
+import jaxrec
+from jaxrec.core.run_directory import best_params
+from jaxrec.eval import saved_ranks
+from jaxrec.models import fmrlrec
+from jaxrec.nested.cut import cut_run
+from jaxrec.retrieval import popularity_prior
+from jaxrec.retrieval.popularity_prior import PRIOR_FILE, PopularityPrior
+from jaxrec.tasks import next_item
+from jaxrec.tasks.popularity import check_weights, choose
+from tests.jaxrec.compiling import numpy_jit
+from tests.jaxrec.tasks.test_nested_sizes import model_of
+
+prefill = numpy_jit(fmrlrec.prefill, static_argnums=1)
+HISTORY = np.int32([[3, 10, 4]])
+
+
+class Task:
+    """A task that validates best with a weight of its own, by size."""
+
+    sizes = ((4, 0.5), (8, 0.5))
+    best = types.MappingProxyType({4: 0.0, 8: 0.5})
+
+    def __init__(self, split, *weights):
+        self.split, self.size, self.prior = split, 8, None
+        self.config = {
+            "eval": {"popularity": weights},
+            "train": {"monitor": "ndcg@10"},
+        }
+
+    def leaning(self, prior):
+        other = copy.copy(self)
+        other.prior = prior
+        return other
+
+    def at_size(self, params, size):
+        other = self.leaning(None)
+        other.size = size
+        return other, params
+
+    def evaluate(self, params, part):
+        assert part == "valid"
+        weight = self.prior[1] / np.log(3)  # of the item with two training events
+        return {"ndcg@10": -abs(round(float(weight), 4) - self.best[self.size])}
+
+
+def test_each_size_takes_the_weight_that_validates_best():
+    sequences = jaxrec.data.Sequences.from_histories({"u": "1232", "v": "1323"})
+    split = jaxrec.data.splits.leave_one_out(sequences)
+    prior = choose(Task(split, 1.0, 0.5, 0.75), {})
+    assert prior.weights == {4: 0.0, 8: 0.5}
+    np.testing.assert_allclose(prior.log_counts, [0, *np.log([3, 2, 2])], rtol=1e-6)
+    assert choose(Task(split, 0.25, 0.75), {}).weights[8] == 0.25  # the least of equals
+    assert choose(Task(split), {}) is None
+
+
+@pytest.mark.parametrize("weight", [0.0, -1.0, float("inf"), float("nan")])
+def test_weights_that_cannot_be_are_refused(tmp_path, weight):
+    config = tiny_nested(tmp_path)
+    config.eval.popularity = (0.5, weight)
+    with pytest.raises(ValueError, match="eval.popularity: want weights above 0"):
+        next_item.run(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    check_weights({"eval": {"popularity": ()}})
+
+
+@pytest.fixture(scope="module")
+def leaning(tmp_path_factory):
+    """Workdir and config of a run that was tested without and then with a prior."""
+    folder = tmp_path_factory.mktemp("leaning")
+    config = tiny_nested(folder)
+    next_item.run(config, folder / "run")
+    config.eval.popularity = (0.5, 1.0, 2.0)
+    next_item.run(config, folder / "run")
+    return folder / "run", config
+
+
+def plain_scores(workdir, config, ids, size):
+    cfg = model_of(config)
+    params = best_params(workdir, lambda key: fmrlrec.init(key, cfg))
+    table, _ = fmrlrec.head(params, cfg)
+    hidden = prefill(params, cfg, ids)[1][0]
+    return np.asarray(hidden[:size] @ table[:, :size].T)
+
+
+def test_targets_are_ranked_by_scores_with_the_prior(leaning):
+    workdir, config = leaning
+    split = jaxrec.data.load(config.data)
+    prior = popularity_prior.load(workdir, split.sequences.items)
+    assert set(prior.weights) == {4, 8} and max(prior.weights.values()) > 0
+    for size in (4, 8):
+        wanted = []
+        for user, position in zip(split.test.user, split.test.position, strict=True):
+            begin = max(split.sequences.offsets[user], position - config.batch.length)
+            history = split.sequences.values[begin:position]
+            ids = np.zeros((1, config.batch.length), np.int32)
+            ids[0, len(ids[0]) - len(history) :] = history
+            scores = plain_scores(workdir, config, ids, size) + prior.bias(size)
+            target = split.sequences.values[position]
+            wanted.append((scores[1:] > scores[target]).sum())  # nothing is masked
+        found = saved_ranks.load(workdir, None if size == 8 else size)
+        np.testing.assert_array_equal(found.rank, wanted)
+    assert f"popularity prior of {prior.weight():g}\n" in (
+        (workdir / "results.txt").read_text()
+    )
+
+
+def test_it_is_served_and_cut_with_the_model(leaning, tmp_path):
+    workdir, config = leaning
+    items = config.data.num_items
+    prior = popularity_prior.load(workdir, items)
+    cut_run(workdir, 4, tmp_path / "cut")
+    assert popularity_prior.load(tmp_path / "cut", items).weights == {
+        4: prior.weights[4]
+    }
+    for run, size in ((workdir, 8), (tmp_path / "cut", 4)):
+        scores = plain_scores(workdir, config, HISTORY, size) + prior.bias(size)
+        wanted = [n for n in np.argsort(-scores) if n not in (0, *HISTORY[0])][:5]
+        (answer,) = jaxrec.load(run).recommend([["i3", "i10", "i4"]], 5)
+        assert list(answer.ids) == [f"i{n}" for n in wanted]
+        np.testing.assert_allclose(answer.scores, scores[wanted], rtol=0, atol=1e-5)
+
+
+def test_a_test_without_it_leaves_none(leaning):
+    workdir, config = leaning
+    kept = (workdir / PRIOR_FILE).read_bytes(), config.copy_and_resolve_references()
+    config = kept[1]
+    with_prior = saved_ranks.load(workdir).rank
+    config.eval.popularity = ()
+    try:
+        next_item.run(config, workdir)
+        assert not (workdir / PRIOR_FILE).exists()
+        assert (saved_ranks.load(workdir).rank != with_prior).any()
+    finally:
+        (workdir / PRIOR_FILE).write_bytes(kept[0])
+
+
+def test_files_that_are_damaged_or_of_other_items(tmp_path):
+    assert popularity_prior.load(tmp_path, 3) is None
+    prior = PopularityPrior(np.float32([0, 1, 2, 3]), {4: 0.25, 8: 0.5})
+    popularity_prior.save(tmp_path, prior)
+    again = popularity_prior.load(tmp_path, 3)
+    assert again.weights == prior.weights and again.weight() == 0.5
+    np.testing.assert_array_equal(again.bias(), [0, 0.5, 1, 1.5])
+    np.testing.assert_array_equal(again.of_size(4).bias(), [0, 0.25, 0.5, 0.75])
+    with pytest.raises(ValueError, match=r"npz: log_counts is \(4,\), not of 5 items"):
+        popularity_prior.load(tmp_path, 5)
+    path = tmp_path / PRIOR_FILE
+    path.write_bytes(path.read_bytes()[:-40])
+    with pytest.raises(ValueError, match=f"{PRIOR_FILE} is damaged"):
+        popularity_prior.load(tmp_path, 3)
