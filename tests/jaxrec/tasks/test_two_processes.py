@@ -10,6 +10,7 @@ import sys
 import pytest
 
 from jaxrec.core.config_file import load_config
+from jaxrec.retrieval import popularity_prior
 from jaxrec.tasks import next_item
 from tests.xla_flags import flags as xla_flags
 
@@ -28,6 +29,7 @@ OVERRIDES = {
     "train.eval_every": 3,
     "train.save_every": 3,
     "parallel.micro": 1,
+    "eval.popularity": (0.5, 1.0),
 }
 
 
@@ -106,3 +108,8 @@ def test_two_processes_train_as_one_and_resume(tmp_path):
     environment = json.loads((two / "environment.json").read_text())
     assert environment["process_count"] == 2
     assert (two / "test.json").exists()
+    assert popularity_prior.load(two, OVERRIDES["data.num_items"]).weight() in (
+        0,
+        0.5,
+        1,
+    )
