@@ -18,7 +18,9 @@ from jaxrec.tasks.ranking import RankingTask
 def check_weights(config: Mapping[str, Any]) -> None:
     """Raises ValueError unless eval.popularity are weights above 0, if any."""
     weights = config["eval"]["popularity"]
-    if not all(0 < weight < math.inf for weight in weights):
+    if not all(
+        isinstance(weight, int | float) and 0 < weight < math.inf for weight in weights
+    ):
         raise ValueError(
             f"eval.popularity: want weights above 0 (0 is tried anyway), got {weights}"
         )

@@ -62,7 +62,7 @@ def test_each_size_takes_the_weight_that_validates_best():
     assert choose(Task(split), {}) is None
 
 
-@pytest.mark.parametrize("weight", [0.0, -1.0, float("inf"), float("nan")])
+@pytest.mark.parametrize("weight", [0.0, -1.0, float("inf"), float("nan"), "a"])
 def test_weights_that_cannot_be_are_refused(tmp_path, weight):
     config = tiny_nested(tmp_path)
     config.eval.popularity = (0.5, weight)
