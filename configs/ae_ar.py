@@ -58,9 +58,10 @@ All of ml100k in one run with --config.study.workers=2: 1 h 51 min on two cores.
 --config.modes.ar.train.steps=200 two processes took 53 s, one 113, one on one core 101.
 
 Larger sets, CPU (Intel Xeon), 2026-11-27, jax 0.10.2; AR - AE in NDCG@10; in brackets
-what the study has. *: AE seeds 42 and 43 only; AR on one NVIDIA H200, bfloat16 products,
-jax 0.11.2 (`python -m benchmarks.on_gpu --only ml1m-ce-ar`); the interval is not paired.
-With AR's dropout, .2, AE had .2326 / .1240 on that H200, .0632 (.0564 to .0700) less:
+what the study has. *: AE seeds 42 and 43 only; AR on one NVIDIA H200, bfloat16
+products, jax 0.11.2 (`python -m benchmarks.on_gpu --only ml1m-ce-ar`); the interval is
+not paired. With AR's dropout, .2, AE had .2326 / .1240 on that H200, .0632 (.0564 to
+.0700) less:
 
     ml1m, ce *      AE .2682 ± .0043 / .1449 ± .0039 (.2606 / .1301), AR .3179 ± .0014 /
                     .1872 ± .0012 (.3089 / .1638); .0424 (.0291 to .0556), +29 % (+26 %)
@@ -83,8 +84,9 @@ games ce .0728 / .0374, local .0837 / .0433, bpr .0308 / .0156, beauty .0510 / .
 .0563 / .0292, .0263 / .0128; AR games bpr .0522 / .0262, beauty .0754 / .0427, .0727 /
 .0410, .0312 / .0157. AR on games has Recall@10 .135 on validation with ce and .5, at
 most .126 with .2 (seed 42), with local .132 and .125; toys is taken as beauty, yelp and
-beauty_sasrec as games. ml1m, ce as AE after 3,000 steps (seed 42) has .2406 / .1276, with
-.1 .2243 / .1190; games, bpr as AR with .5 and 32,000 steps .0796 / .0414 (seed 42).
+beauty_sasrec as games. ml1m, ce as AE after 3,000 steps (seed 42) has .2406 / .1276,
+with .1 .2243 / .1190; games, bpr as AR with .5 and 32,000 steps .0796 / .0414 (seed
+42).
 """
 
 import os
