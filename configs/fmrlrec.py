@@ -23,15 +23,15 @@ Test Recall@10 / NDCG@10 of width 128 with built-in features of texts (no images
 (Intel Xeon), 2026-11-26, jax 0.10.2; ± over users, for several seeds over these too.
 Beside it LRURec of the same width under the same protocol, and what fMRLRec is better
 by, with the 95 % interval over users (and seeds). beauty and toys (2026-11-27) with
-whitened texts and a popularity prior, LRURec without (with one .0858 / .0429, seed 42,
-and .0933 / .0462).
+whitened texts and a popularity prior, LRURec without (with one .0862 / .0428 and
+.0933 / .0462).
 
     synthetic      .3374 ± .0067 / .1770 ± .0041 at width 64, 82 % / 77 % of the best
                    possible (LRURec .3688 / .2009); settings chosen on this test split
     industrial     .1193 ± .0054 / .0841 ± .0043, seeds 42 to 44; LRURec .1075 / .0799;
                    by .0119 (.0057 to .0180) / .0042 (.0006 to .0078)
-    beauty         .0892 ± .0021 / .0497 ± .0011, seeds 42 and 43; LRURec .0863 / .0424;
-                   by .0029 (-.0001 to .0059) / .0073 (.0061 to .0085). Published, 1024
+    beauty         .0897 ± .0019 / .0498 ± .0011, seeds 42 to 44; LRURec .0865 / .0425;
+                   by .0032 (.0006 to .0057) / .0074 (.0062 to .0085). Published, 1024
                    wide: .0939 / .0520, with texts alone .0859 / .0449; LRURec there
                    .0871 / .0438
     toys           .0977 ± .0022 / .0534 ± .0013, seeds 42 and 43; LRURec .0930 / .0458;
