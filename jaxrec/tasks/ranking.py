@@ -118,7 +118,8 @@ class RankingTask(abc.ABC):
         Raises:
           ValueError: a size that is none of the model's.
         """
-        other = self.leaning(None)
+        other = copy.copy(self)
+        other.prior = None
         other.__dict__.pop("_functions", None)  # They are of this model.
         other.cfg, small = self.model.truncate(params, self.cfg, size)
         other.sizes = loss_sizes_of(other.model, other.cfg)
@@ -127,6 +128,7 @@ class RankingTask(abc.ABC):
     def leaning(self, prior: np.ndarray | None) -> "RankingTask":
         """The task that ranks by scores with `prior` (items + 1,) added to them."""
         other = copy.copy(self)
+        other._functions = self._functions  # What they compile, they compile once.
         other.prior = prior
         return other
 

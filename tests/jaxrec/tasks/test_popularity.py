@@ -3,11 +3,13 @@
 import copy
 import types
 
+import jax
 import numpy as np
 import pytest
 from tiny_runs import tiny_nested
 
 import jaxrec
+from jaxrec.core.parallel import make_mesh
 from jaxrec.core.run_directory import best_params
 from jaxrec.eval import saved_ranks
 from jaxrec.models import fmrlrec
@@ -16,7 +18,7 @@ from jaxrec.retrieval import popularity_prior
 from jaxrec.retrieval.popularity_prior import PRIOR_FILE, PopularityPrior
 from jaxrec.tasks import next_item
 from jaxrec.tasks.popularity import check_weights, choose
-from tests.jaxrec.compiling import numpy_jit
+from tests.jaxrec.compiling import numpy_jit, quick_jit
 from tests.jaxrec.tasks.test_nested_sizes import model_of
 
 prefill = numpy_jit(fmrlrec.prefill, static_argnums=1)
@@ -111,6 +113,19 @@ def test_targets_are_ranked_by_scores_with_the_prior(leaning):
     assert f"popularity prior of {prior.weight():g}\n" in (
         (workdir / "results.txt").read_text()
     )
+
+
+def test_what_is_compiled_serves_all_weights(leaning):
+    _, config = leaning
+    mesh = make_mesh(devices=jax.devices()[:1])
+    task = next_item.NextItem(config, jaxrec.data.load(config.data), mesh)
+    params = quick_jit(task.init)(jax.random.key(0))
+    logs = np.zeros(config.data.num_items + 1, np.float32)
+    smaller, _ = task.at_size(params, 4)
+    for of_size in (task, smaller):
+        functions = [of_size.leaning(logs)._functions for _ in range(2)]
+        assert functions[0]["hidden_fn"] is functions[1]["hidden_fn"]
+    assert smaller._functions["hidden_fn"] is not task._functions["hidden_fn"]
 
 
 def test_it_is_served_and_cut_with_the_model(leaning, tmp_path):
