@@ -157,7 +157,9 @@ def to_json(config: Any) -> str:
 def differences(one: Any, other: Any) -> dict[str, tuple[Any, Any]]:
     """Returns the dotted keys whose values differ, with both values.
 
-    A key that one of them lacks has the value `ABSENT` there.
+    A key that one of them lacks has the value `ABSENT` there. It does not differ from
+    one that is off (None, False, an empty text, list or mapping): a run that an earlier
+    version began, which did not know the key, goes on.
     """
     flat_one, flat_other = _flat(to_plain(one)), _flat(to_plain(other))
     pairs = {
@@ -172,7 +174,13 @@ ABSENT = "(absent)"
 
 def _same(one: Any, other: Any) -> bool:
     """Returns whether two JSON values are equal; NaN is equal to itself, 1 to 1.0."""
+    if ABSENT in (one, other):
+        return _is_off(one) or _is_off(other)
     return one == other or (one != one and other != other)
+
+
+def _is_off(value: Any) -> bool:
+    return value is None or value is False or value in ("", [], {})
 
 
 def _flat(mapping: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -111,8 +111,24 @@ def test_json_refuses_what_it_cannot_hold():
 
 def test_differences():
     one = {"a": {"b": 1, "c": (1, 2)}, "d": float("nan"), "e": 1.0, "g": {}}
-    other = {"a": {"b": 2, "c": [1, 2]}, "d": float("nan"), "e": 1, "f": None, "g": {}}
-    assert differences(one, other) == {"a.b": (1, 2), "f": ("(absent)", None)}
+    other = {"a": {"b": 2, "c": [1, 2]}, "d": float("nan"), "e": 1, "f": 0.5, "g": {}}
+    assert differences(one, other) == {"a.b": (1, 2), "f": ("(absent)", 0.5)}
+
+
+@pytest.mark.parametrize("off", [None, False, "", [], {}])
+def test_what_is_off_does_not_differ_from_what_is_absent(off):
+    assert differences({"a": {"b": 1}}, {"a": {"b": 1, "c": off}}) == {}
+    assert differences({"a": {"b": 1, "c": off}}, {"a": {"b": 1}}) == {}
+
+
+@pytest.mark.parametrize("value", [True, 0, 0.0, "no", [0]])
+def test_what_is_set_differs_from_what_is_absent(value):
+    assert differences({}, {"c": value}) == {"c": ("(absent)", value)}
+    assert differences({"c": value}, {}) == {"c": (value, "(absent)")}
+
+
+def test_what_is_off_differs_from_what_is_set():
+    assert differences({"a": None}, {"a": False}) == {"a": (None, False)}
 
 
 def run_config(**changes):
@@ -135,6 +151,14 @@ def test_a_resumed_run_may_change_some_keys(tmp_path):
     )
     assert json.loads((tmp_path / "config.json").read_text()) == longer
     check_same_run(run_config(), tmp_path, may_differ=["train"])  # all below it
+
+
+def test_a_run_that_an_earlier_version_began_goes_on(tmp_path):
+    """That version did not know a key; what is new there is off."""
+    check_same_run(run_config(), tmp_path)
+    check_same_run(run_config(eval={"popularity": ()}), tmp_path)
+    with pytest.raises(ValueError, match=r"eval.popularity: \[\] there, \[0.5\] now"):
+        check_same_run(run_config(eval={"popularity": (0.5,)}), tmp_path)
 
 
 def test_a_resumed_run_may_not_change_others(tmp_path):
