@@ -18,7 +18,7 @@ from benchmarks.clustering_scores import mean
 from benchmarks.peers import communities as peers
 from jaxbio.clustering import AttentiveClustering, stored
 from jaxbio.clustering.consensus import consensus, maxami
-from jaxbio.clustering.graphs import symmetric_sbm
+from jaxbio.clustering.graphs import propagation, symmetric_sbm
 from jaxbio.clustering.graphs.communities import best_matches, single_labels
 from jaxbio.clustering.graphs.features import Features, node_features
 from jaxbio.clustering.graphs.graph import Graph, induced, largest_component
@@ -160,7 +160,16 @@ def _compared(
         f"consensus of {samples}": [consensus(one.labels) for one in drawn],
         f"maxami of {samples}": [maxami(one.labels) for one in drawn],
     }
+    if model.refines:
+        ours[f"refined of {samples}"] = [
+            model.refine(graph, one.labels).labels
+            for graph, one in zip(graphs, drawn, strict=True)
+        ]
     answers = dict(ours)
+    if model.refines:
+        answers["belief propagation, random starts, true K"] = [
+            _propagated(graph, seed) for seed, graph in enumerate(graphs)
+        ]
     for seed, graph in enumerate(graphs):
         for name, labels in _by_peers(graph, seed).items():
             answers.setdefault(name, []).append(labels)
@@ -174,6 +183,14 @@ def _compared(
         gaps = [len(np.unique(row)) - len(np.unique(own)) for row, own in pairs]
         found[f"clusters less true: {name}"] = mean(gaps)
     return found
+
+
+def _propagated(graph: Graph, seed: int) -> np.ndarray:
+    """What is refined without any model: the most evident of eight random starts."""
+    count = int(graph.labels.max()) + 1
+    random = np.random.default_rng(seed)
+    starts = [random.integers(0, count, len(graph)) for _ in range(8)]
+    return propagation.refine(graph, starts).labels
 
 
 def _by_peers(graph: Graph, seed: int) -> Mapping[str, np.ndarray]:

@@ -10,8 +10,9 @@ GML, GraphML, or a file with an edge per line. Written are
     answer/labels.csv     of each point or node the cluster, and how probably it goes
                           with the others there: in the partition that is nearest to
                           all samples (--estimate=consensus), for weak structure in that
-                          of most expected mutual information (maxami), or in the most
-                          probable sample (topk)
+                          of most expected mutual information (maxami), in the most
+                          probable sample (topk), or, with the model symmetric, in what
+                          belief propagation makes of the samples (refined)
     answer/samples.npz    labels (S, n), log_prob (S,), coclustering (n, n), clusters
     answer/answer.png     samples side by side, co-clustering, number of clusters
 
@@ -34,7 +35,7 @@ def _declare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--samples", type=int, default=1000)
     parser.add_argument(
         "--estimate",
-        choices=("consensus", "maxami", "topk"),
+        choices=("consensus", "maxami", "refined", "topk"),
         default="consensus",
         help="which partition labels.csv has",
     )

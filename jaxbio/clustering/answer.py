@@ -83,19 +83,28 @@ def _answer(
     seed: int,
     estimate: str,
 ) -> str:
+    if estimate == "refined":
+        model.check_refines()
     drawn = model.sample(data, samples, key=seed, progress=True)
     order = np.argsort(-drawn.log_prob, kind="stable")
     _, first = np.unique(drawn.labels[order], axis=0, return_index=True)
     best = order[np.sort(first)]
     shared = together(drawn.labels)
+    sure, kind = None, estimate
     if estimate == "topk":
         labels, kind = drawn.labels[best[0]], "most probable"
+    elif estimate == "refined":
+        labels, marginals, _, evidence = model.refine(data, drawn.labels)
+        sure = marginals.max(1)
+        kind = f"refined, of {evidence:.1f} nats of evidence,"
     else:
-        labels, kind = MEANS[estimate](drawn.labels, shared), estimate
+        labels = MEANS[estimate](drawn.labels, shared)
     counts = np.bincount(drawn.labels.max(1) + 1) / len(drawn.labels)
-    same = labels[:, None] == labels
+    if sure is None:
+        same = labels[:, None] == labels
+        sure = (shared * same).sum(1) / same.sum(1)
     out.mkdir(parents=True, exist_ok=True)
-    _write_labels(out, what, names, labels, (shared * same).sum(1) / same.sum(1))
+    _write_labels(out, what, names, labels, sure)
     np.savez_compressed(
         out / "samples.npz", **drawn._asdict(), coclustering=shared, clusters=counts
     )
@@ -108,7 +117,8 @@ def _answer(
         f"the {kind} has {found}, in {out / 'labels.csv'}"
     )
     if estimate == "consensus" and not labels.max() and counts[1] < 0.5:
-        told += "\nsamples share little; --estimate=maxami looks for weak structure"
+        weak = "refined" if model.refines else "maxami"
+        told += f"\nsamples share little; --estimate={weak} looks for weak structure"
     return told
 
 

@@ -79,15 +79,20 @@ def maxami(labels: np.ndarray, shared: np.ndarray | None = None) -> np.ndarray:
     cuts, shared = _cuts(labels, shared)
     found = cuts[:most]
     if labels.max() and labels.shape[1] > 2:
-        found += _spectral(shared, most)
+        found += spectral(shared, most)
     best = max(found, key=lambda row: _expected_index(row, labels))
     return canonical(best[None])[0]
 
 
-def _spectral(shared, most):
+def spectral(shared: np.ndarray, most: int) -> list[np.ndarray]:
     """Partitions into 2, 3, .. `most` clusters, by the eigenvectors of what is
     together, over the roots of its sums; rows are scaled to length one (Ng, Jordan and
-    Weiss, 2001). K-means begins with Ward's clusters, so that nothing is drawn."""
+    Weiss, 2001). K-means begins with Ward's clusters, so that nothing is drawn.
+
+    Args:
+      shared: (n, n), `together` of samples, n above 2.
+      most: clusters; there are none into n or more.
+    """
     n = len(shared)
     others = shared - np.diag(np.diag(shared))
     root = np.sqrt(np.maximum(others.sum(1), 1e-9))

@@ -6,7 +6,6 @@ drawn = model.sample(points, samples=1000)
 """
 
 import os
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -14,16 +13,17 @@ import numpy as np
 from absl import logging
 
 from jaxbio.clustering import batches, stored
-from jaxbio.clustering.consensus import consensus, maxami, together
+from jaxbio.clustering.consensus import consensus, maxami, spectral, together
+from jaxbio.clustering.given import as_key, as_rows, check_count, is_table
 from jaxbio.clustering.graphs.graph import Graph
+from jaxbio.clustering.graphs.propagation import Refined
 from jaxbio.clustering.graphs.subgraphs import cluster_in_parts
-from jaxbio.clustering.partitions import canonical
 from jaxbio.clustering.stored import Stored
 from jaxrec.core.progress import CountLine
 
 MODES = ("posterior", "mode", "topk")
 MEANS = {"consensus": consensus, "maxami": maxami}
-ESTIMATES = (*MEANS, "topk", "mode")
+ESTIMATES = (*MEANS, "refined", "topk", "mode")
 LARGEST = 4096  # points of a set
 _REACH = 5  # times the largest set of the training; see `reach`
 
@@ -115,8 +115,9 @@ class AttentiveClustering:
           mode: "consensus": the partition nearest to samples of the posterior (see
             `jaxbio.clustering.consensus`). Each sample of a large or noisy set has its
             own errors, and the most probable of them as well. "maxami": the same for
-            structure so weak that samples share little. "topk", "mode": the most
-            probable of what `sample` draws.
+            structure so weak that samples share little. "refined": of `symmetric`
+            only, see `refine`. "topk", "mode": the most probable of what `sample`
+            draws.
           key: a seed or a key.
 
         Raises:
@@ -126,6 +127,8 @@ class AttentiveClustering:
             raise ValueError(f"mode: want one of {', '.join(ESTIMATES)}, got {mode!r}")
         if mode in MEANS:
             return self._from_samples(data, samples, key, MEANS[mode])
+        if mode == "refined":
+            return self._refined_samples(data, samples, key)
         if samples == 1:
             sets, single = self._sets(data)
             rows = self._draw(sets, 1, mode, key)
@@ -135,6 +138,41 @@ class AttentiveClustering:
             rows = [one.labels for one in ([drawn] if single else drawn)]
         labels = [one[0] for one in rows]
         return labels[0] if single else labels
+
+    @property
+    def refines(self) -> bool:
+        """Whether it can `refine`: a model of graphs of equal blocks."""
+        return hasattr(self._kept.generator, "refine")
+
+    def check_refines(self) -> None:
+        """Raises ValueError for a model that cannot `refine`."""
+        if not self.refines:
+            kind = self._kept.generator.__name__.removeprefix("jaxbio.clustering.")
+            raise ValueError(
+                "refined is an answer of models of equal blocks, such as symmetric; "
+                f"this one was trained on {kind}"
+            )
+
+    def refine(self, graph: Any, labels: np.ndarray) -> Refined:
+        """The blocks of a graph by the likelihood of what the model was trained on.
+
+        Samples say in how many blocks to begin, and how; belief propagation, which has
+        no equal in sparse graphs of equal blocks, goes on from there (see
+        `jaxbio.clustering.graphs.propagation`).
+
+        Args:
+          graph: a data set of n nodes.
+          labels: (S, n) integers, samples of it.
+
+        Raises:
+          ValueError: a model of anything but equal blocks, or labels of another length.
+        """
+        self.check_refines()
+        generator, cfg = self._kept.generator, self._kept.data_cfg
+        n = generator.size_of(graph)
+        rows = as_rows(labels, n)
+        starts = spectral(together(rows), cfg.max_clusters) if n > 2 else []
+        return generator.refine(graph, starts)
 
     def fit_predict_in_parts(
         self,
@@ -172,7 +210,7 @@ class AttentiveClustering:
                 f"mode: for a graph in parts want one of {', '.join(MEANS)}, got "
                 f"{mode!r}"
             )
-        _check_count(samples=samples)
+        check_count(samples=samples)
 
         def cluster(parts):
             return self._from_samples(parts, samples, seed, lambda rows: rows)
@@ -212,11 +250,11 @@ class AttentiveClustering:
         Raises:
           ValueError: unknown mode, no sample, or data that the model cannot take.
         """
-        _check_count(orders=orders)
+        check_count(orders=orders)
         sets, single = self._sets(data)
         with CountLine("samples", samples * len(sets), shown=progress) as line:
             drawn = self._draw(sets, samples, mode, key, line.done)
-        _, prob_key = jax.random.split(_key(key))
+        _, prob_key = jax.random.split(as_key(key))
         distinct = [np.unique(rows, axis=0, return_inverse=True) for rows in drawn]
         each = [rows for rows, _ in distinct]
         total = sum(map(len, each))
@@ -262,9 +300,9 @@ class AttentiveClustering:
         Raises:
           ValueError: labels of another length.
         """
-        _check_count(orders=orders)
+        check_count(orders=orders)
         if anchors is not None:
-            _check_count(anchors=anchors)
+            check_count(anchors=anchors)
         sets, single = self._sets(data)
         given = [labels] if single else list(labels)
         if len(given) != len(sets):
@@ -272,9 +310,9 @@ class AttentiveClustering:
                 f"labels: want one array for each of {len(sets)} data sets, got "
                 f"{len(given)}"
             )
-        rows = [_checked(one, size) for one, (_, size) in zip(given, sets, strict=True)]
+        rows = [as_rows(one, size) for one, (_, size) in zip(given, sets, strict=True)]
         found = batches.log_prob(
-            self._kept, sets, rows, _key(key), orders, anchors or 0
+            self._kept, sets, rows, as_key(key), orders, anchors or 0
         )
         found = [
             float(values[0]) if np.ndim(one) == 1 else values
@@ -298,6 +336,14 @@ class AttentiveClustering:
 
         return self._from_samples(data, samples, key, shares)
 
+    def _refined_samples(self, data, samples, key):
+        self.check_refines()
+        sets, single = self._sets(data)
+        drawn = self._draw(sets, samples, "posterior", key)
+        pairs = zip(sets, drawn, strict=True)
+        answers = [self.refine(one, rows).labels for (one, _), rows in pairs]
+        return answers[0] if single else answers
+
     def _from_samples(self, data, samples, key, function):
         sets, single = self._sets(data)
         drawn = self._draw(sets, samples, "posterior", key)
@@ -308,14 +354,14 @@ class AttentiveClustering:
         """Canonical labels (S, n) of every set; `done` is told of how many."""
         if mode not in MODES:
             raise ValueError(f"mode: want one of {', '.join(MODES)}, got {mode!r}")
-        _check_count(samples=samples)
-        draw_key, _ = jax.random.split(_key(key))
+        check_count(samples=samples)
+        draw_key, _ = jax.random.split(as_key(key))
         how = "mode" if mode == "mode" else "posterior"
         return batches.draw(self._kept, sets, draw_key, samples, how, done)
 
     def _sets(self, data) -> tuple[list[tuple[Any, int]], bool]:
         """Data sets with their sizes, and whether only one was given."""
-        single = not isinstance(data, list | tuple) or _is_table(data)
+        single = not isinstance(data, list | tuple) or is_table(data)
         given = [data] if single else data
         if not given:
             raise ValueError("data: want one data set or more, got an empty list")
@@ -334,35 +380,3 @@ class AttentiveClustering:
                     remedy if self.kind == "graphs" else "",
                 )
         return sets, single
-
-
-def _key(key):
-    return jax.random.key(key) if isinstance(key, int | np.integer) else key
-
-
-def _check_count(**counts):
-    for name, count in counts.items():
-        if not isinstance(count, int | np.integer) or count < 1:
-            raise ValueError(f"{name}: want an integer of 1 or more, got {count!r}")
-
-
-def _is_table(data: Sequence[Any]) -> bool:
-    """Whether a list is one table of numbers, such as [[0, 1], [2, 3]]."""
-    return len(data) > 0 and isinstance(data[0], list | tuple) and _flat(data[0])
-
-
-def _flat(row):
-    return all(np.ndim(value) == 0 for value in row)
-
-
-def _checked(labels, size):
-    """Canonical rows (S, n) of labels (n,) or (S, n)."""
-    rows = np.asarray(labels)
-    if rows.ndim not in (1, 2) or rows.shape[-1] != size or not rows.size:
-        raise ValueError(
-            f"labels: want shape ({size},) or (S, {size}), got {rows.shape}"
-        )
-    if not np.issubdtype(rows.dtype, np.integer):
-        raise ValueError(f"labels: want integers, got {rows.dtype}")
-    _, names = np.unique(rows, return_inverse=True)
-    return canonical(names.reshape(rows.shape).reshape(-1, size))

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from jaxbio import cluster
-from jaxbio.clustering import answer
+from jaxbio.clustering import AttentiveClustering, answer
 from jaxbio.clustering.consensus import consensus, maxami
 from jaxbio.clustering.estimator import Samples
+from jaxbio.clustering.graphs.read import read
 from tests.jaxbio.clustering.runs import leave, tiny, tiny_graphs
 
 
@@ -25,6 +26,13 @@ def model(tmp_path_factory):
 def graph_model(tmp_path_factory):
     path = tmp_path_factory.mktemp("runs") / "graphs"
     leave(path, tiny_graphs())
+    return path
+
+
+@pytest.fixture(scope="module")
+def block_model(tmp_path_factory):
+    path = tmp_path_factory.mktemp("runs") / "blocks"
+    leave(path, tiny_graphs("symmetric"))
     return path
 
 
@@ -97,6 +105,31 @@ def test_graphs_of_a_file_whole_and_in_parts(graph_model, tmp_path, capsys):
     )
 
 
+def test_blocks_refined(block_model, graph_model, tmp_path, capsys):
+    """The labels and how sure they are come from belief propagation."""
+    ring(tmp_path / "small.txt", 24)
+    arguments = [str(tmp_path / "small.txt"), "--samples=6", "--estimate=refined"]
+    out = tmp_path / "out"
+    arguments.append(f"--out={out}")
+    assert cluster.main([*arguments, f"--model={graph_model}"]) == 2
+    assert (
+        "refined is an answer of models of equal blocks, such as symmetric; this one "
+        "was trained on graphs.sbm" in capsys.readouterr().err
+    )
+    assert not out.exists()
+    assert cluster.main([*arguments, f"--model={block_model}"]) == 0
+    model = AttentiveClustering.load(block_model)
+    graph = read(tmp_path / "small.txt")
+    with np.load(out / "samples.npz") as saved:
+        found = model.refine(graph, saved["labels"])
+    rows = (out / "labels.csv").read_text().splitlines()[1:]
+    assert [int(row.split(",")[1]) for row in rows] == found.labels.tolist()
+    sure = [float(row.split(",")[2]) for row in rows]
+    np.testing.assert_allclose(sure, found.marginals.max(1), atol=1e-4)
+    told = capsys.readouterr().out
+    assert f"the refined, of {found.evidence:.1f} nats of evidence, has" in told
+
+
 def test_how_far_it_is_can_be_read_in_a_file(graph_model, tmp_path):
     """Of a process whose standard error is no terminal."""
     program = (
@@ -149,6 +182,8 @@ def test_weak_structure_is_told_of(tmp_path):
     moved = np.random.default_rng(0).random((32, 120)) < 0.25
 
     class Model:
+        refines = False
+
         def sample(self, data, samples, key, progress):
             return Samples(np.where(moved, 1 - truth, truth), np.zeros(samples))
 
@@ -162,3 +197,5 @@ def test_weak_structure_is_told_of(tmp_path):
     assert "the consensus has 1 cluster, in" in told("consensus")
     assert "the maxami has 2 clusters, in" in told("maxami")
     assert weak not in told("maxami")
+    Model.refines = True
+    assert "share little; --estimate=refined looks for" in told("consensus")

@@ -12,11 +12,12 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
-from jaxbio.clustering.graphs import inputs
+from jaxbio.clustering.graphs import inputs, propagation
 from jaxbio.clustering.graphs.features import Features
 from jaxbio.clustering.graphs.sbm import check_range, check_sizes, graph_of
 
 size_of, inputs_of = inputs.size_of, inputs.inputs_of
+refine = propagation.refine
 
 
 @dataclasses.dataclass(frozen=True)

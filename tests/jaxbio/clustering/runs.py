@@ -33,11 +33,13 @@ def tiny(argument="points-2d", steps=4):
     return config
 
 
-def tiny_graphs():
+def tiny_graphs(argument="sbm"):
     """The same of graphs."""
-    config = load_config(str(CONFIGS / "acp_graphs.py"))
+    config = load_config(f"{CONFIGS / 'acp_graphs.py'}:{argument}")
     with config.unlocked():
         _shrink(config)
+        if argument == "symmetric":
+            del config.generator["max_clusters"]
         config.generator.features.update(eigenvectors=2, iterations=2)
         config.encoder.update(features=4, layers=2)
         config.train.update(steps=1, eval_every=1, save_every=1, log_every=1)

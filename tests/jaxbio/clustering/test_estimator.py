@@ -9,7 +9,7 @@ from jaxbio.clustering import AttentiveClustering, estimator, programs, stored
 from jaxbio.clustering.consensus import consensus, maxami
 from jaxbio.clustering.graphs.graph import from_pairs
 from jaxbio.clustering.partitions import all_partitions
-from tests.jaxbio.clustering.runs import leave, tiny
+from tests.jaxbio.clustering.runs import leave, tiny, tiny_graphs
 
 
 @pytest.fixture(scope="module")
@@ -132,6 +132,32 @@ def test_how_far_a_model_reaches(model, monkeypatch):
     assert model.reach == 50
 
 
+def test_blocks_are_refined(tmp_path):
+    leave(tmp_path, tiny_graphs("symmetric"))
+    model = AttentiveClustering.load(tmp_path)
+    half = np.kron(np.eye(2), np.ones((8, 8))) - np.eye(16)
+    graphs = [half, half[:2, :2], half[3:, 3:]]
+    drawn = model.sample(graphs, samples=6)
+    labels = model.fit_predict(graphs, samples=6, mode="refined")
+    for graph, one, row in zip(graphs, drawn, labels, strict=True):
+        found = model.refine(graph, one.labels)
+        np.testing.assert_array_equal(row, found.labels)
+        assert len(found.marginals) == len(graph)
+    assert labels[1].tolist() == [0, 0]
+    found = model.refine(half, np.arange(16) // 8)
+    assert found.labels.tolist() == [0] * 8 + [1] * 8 and found.evidence > 5
+    with pytest.raises(ValueError, match="want shape \\(16,\\) or \\(S, 16\\)"):
+        model.refine(half, np.zeros(15, int))
+    with pytest.raises(ValueError, match="one of consensus, maxami, got 'refined'"):
+        model.fit_predict_in_parts(from_pairs(np.arange(2), [(0, 1)]), mode="refined")
+
+
+def test_only_blocks_are_refined(model, points):
+    said = "refined is an answer of models of equal blocks.* trained on points.mixtures"
+    with pytest.raises(ValueError, match=said):
+        model.fit_predict(points, mode="refined")
+
+
 def test_points_do_not_go_in_parts(model):
     graph = from_pairs(np.arange(3), [(0, 1), (1, 2)])
     with pytest.raises(ValueError, match="in parts go graphs; the model clusters poi"):
@@ -150,7 +176,7 @@ def test_equal_points_are_answered(model):
         (lambda m, x: m.sample(x, mode="best"), "mode: want one of posterior, mode,"),
         (
             lambda m, x: m.fit_predict(x, mode="posterior"),
-            "mode: want one of consensus, maxami, topk, mode, got 'posterior'",
+            "mode: want one of consensus, maxami, refined, topk, mode, got 'posterior'",
         ),
         (lambda m, x: m.sample([]), "got an empty list"),
         (lambda m, x: m.log_prob(x, [0, 1]), "want shape \\(9,\\) or \\(S, 9\\)"),
