@@ -58,13 +58,13 @@ All of ml100k in one run with --config.study.workers=2: 1 h 51 min on two cores.
 --config.modes.ar.train.steps=200 two processes took 53 s, one 113, one on one core 101.
 
 Larger sets, CPU (Intel Xeon), 2026-11-27, jax 0.10.2; AR - AE in NDCG@10; in brackets
-what the study has. *: AE seeds 42 and 43 only; AR on one NVIDIA H200, bfloat16
-products, jax 0.11.2 (`python -m benchmarks.on_gpu --only ml1m-ce-ar`); the interval is
-not paired. With AR's dropout, .2, AE had .2326 / .1240 on that H200, .0632 (.0564 to
-.0700) less:
+what the study has. *: AR on one NVIDIA H200, bfloat16 products, jax 0.11.2 (`python -m
+benchmarks.on_gpu --only ml1m-ce-ar`); the interval is of AE's five seeds against AR's
+seed 42 on the CPU, .3220 / .1893. With AR's dropout, .2, AE had .2326 / .1240 on that
+H200, .0632 (.0564 to .0700) less:
 
-    ml1m, ce *      AE .2682 ± .0043 / .1449 ± .0039 (.2606 / .1301), AR .3179 ± .0014 /
-                    .1872 ± .0012 (.3089 / .1638); .0424 (.0291 to .0556), +29 % (+26 %)
+    ml1m, ce *      AE .2628 ± .0027 / .1409 ± .0021 (.2606 / .1301), AR .3179 ± .0014 /
+                    .1872 ± .0012 (.3089 / .1638); .0483 (.0413 to .0553), +33 % (+26 %)
     games, ce       AE .0899 ± .0008 / .0474 ± .0004 (.0844 / .0406), AR .1178 ± .0005 /
                     .0651 ± .0003 (.1125 / .0560); .0177 (.0159 to .0195), +37 % (+38 %)
     games, local    AE .0935 ± .0005 / .0494 ± .0003 (.0872 / .0430), AR .1158 ± .0002 /
