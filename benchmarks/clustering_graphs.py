@@ -7,7 +7,6 @@ ones is told the number of communities.
 
 import os
 import time
-from collections.abc import Mapping
 from pathlib import Path
 
 import jax
@@ -166,12 +165,12 @@ def _compared(
             for graph, one in zip(graphs, drawn, strict=True)
         ]
     answers = dict(ours)
-    if model.refines:
-        answers["belief propagation, random starts, true K"] = [
-            _propagated(graph, seed) for seed, graph in enumerate(graphs)
-        ]
     for seed, graph in enumerate(graphs):
-        for name, labels in _by_peers(graph, seed).items():
+        peer = _by_peers(graph, seed)
+        if model.refines:  # the same without a model
+            start = peer["Bethe Hessian, true K"]
+            peer["Bethe Hessian refined"] = propagation.refine(graph, [start]).labels
+        for name, labels in peer.items():
             answers.setdefault(name, []).append(labels)
     truth = [graph.labels for graph in graphs]
     found = {
@@ -185,15 +184,7 @@ def _compared(
     return found
 
 
-def _propagated(graph: Graph, seed: int) -> np.ndarray:
-    """What is refined without any model: the most evident of eight random starts."""
-    count = int(graph.labels.max()) + 1
-    random = np.random.default_rng(seed)
-    starts = [random.integers(0, count, len(graph)) for _ in range(8)]
-    return propagation.refine(graph, starts).labels
-
-
-def _by_peers(graph: Graph, seed: int) -> Mapping[str, np.ndarray]:
+def _by_peers(graph: Graph, seed: int) -> dict[str, np.ndarray]:
     count = len(np.unique(graph.labels[graph.labels >= 0]))
     matrix = graph.matrix().toarray()
     found = {
