@@ -1,15 +1,17 @@
 """Scores that lean towards what is bought often, as far as validation asks for it.
 
-    score of an item for the tested and served model = s + c log(1 + n)
+    score of an item for the tested and served model = s + c (log(1 + n) - average)
 
-with n its events in training and c a weight (the logit adjustment after training of
-Menon et al., "Long-tail learning via logit adjustment", ICLR 2021, who lean the other
-way, towards rare classes). A model that has seen its training histories many times, and
-through dropout, trusts what it knows of a single history too much, and so ranks rare
-items too high in histories that are new to it; what all histories have in common it
-knows well. An item without training events gets nothing.
+with n its events in training, the average that of the items and c a weight (the logit
+adjustment after training of Menon et al., "Long-tail learning via logit adjustment",
+ICLR 2021, who lean the other way, towards rare classes). A model that has seen its
+training histories many times, and through dropout, trusts what it knows of a single
+history too much, and so ranks rare items too high in histories that are new to it; what
+all histories have in common it knows well. An item without training events that is
+known by its features is new, not unpopular: it counts as the average one, as do items
+that a running model takes in.
 
-popularity_prior.npz    log_counts (items + 1,) float32, log(1 + n)
+popularity_prior.npz    log_counts (items + 1,) float32, log(1 + n) or what it counts as
                         sizes (k,) int32, weights (k,) float32: of a nested model each
                         size has its own; one of 0 is that of a model with one size
 """
@@ -41,8 +43,11 @@ class PopularityPrior:
         return self.weights[max(self.weights) if size is None else size]
 
     def bias(self, size: int | None = None) -> np.ndarray:
-        """(items + 1,) float32, what a size or the whole model gets added."""
-        return np.float32(self.weight(size)) * self.log_counts
+        """(items + 1,) float32, what a size or the whole model gets added; 0 for the
+        padding and the average item."""
+        bias = self.log_counts - self.log_counts[1:].mean()
+        bias[0] = 0
+        return np.float32(self.weight(size)) * bias
 
     def of_size(self, size: int) -> "PopularityPrior":
         """That of the model that is cut out at a size."""

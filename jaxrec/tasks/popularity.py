@@ -45,18 +45,18 @@ def choose(task: RankingTask, params: Any) -> PopularityPrior | None:
     counts = popularity_counts(task.split)
     logs = np.log1p(counts).astype(np.float32)
     logs[0] = 0
+    if task.features.names:
+        logs[1:][counts[1:] == 0] = logs[1:][counts[1:] > 0].mean()
     monitor = task.config["train"]["monitor"]
     weights = {}
     for size in [size for size, _ in task.sizes] or [0]:
         # The whole model is not cut: it was compiled before.
         whole = not size or size == task.sizes[-1][0]
         of_size, own = (task, params) if whole else task.at_size(params, size)
-        values = {
-            weight: of_size.leaning(np.float32(weight) * logs).evaluate(own, "valid")[
-                monitor
-            ]
-            for weight in tried
-        }
+        values = {}
+        for weight in tried:
+            bias = PopularityPrior(logs, {size: weight}).bias(size)
+            values[weight] = of_size.leaning(bias).evaluate(own, "valid")[monitor]
         weights[size] = max(values, key=values.get)
         logging.info(
             "Popularity prior%s, valid %s by weight: %s; takes %g",

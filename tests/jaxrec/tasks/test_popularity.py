@@ -31,8 +31,9 @@ class Task:
     sizes = ((4, 0.5), (8, 0.5))
     best = types.MappingProxyType({4: 0.0, 8: 0.5})
 
-    def __init__(self, split, *weights):
+    def __init__(self, split, *weights, features=()):
         self.split, self.size, self.prior = split, 8, None
+        self.features = types.SimpleNamespace(names=features)
         self.config = {
             "eval": {"popularity": weights},
             "train": {"monitor": "ndcg@10"},
@@ -50,7 +51,8 @@ class Task:
 
     def evaluate(self, params, part):
         assert part == "valid"
-        weight = self.prior[1] / np.log(3)  # of the item with two training events
+        # Of items with two training events and with one.
+        weight = (self.prior[1] - self.prior[2]) / np.log(3 / 2)
         return {"ndcg@10": -abs(round(float(weight), 4) - self.best[self.size])}
 
 
@@ -62,6 +64,21 @@ def test_each_size_takes_the_weight_that_validates_best():
     np.testing.assert_allclose(prior.log_counts, [0, *np.log([3, 2, 2])], rtol=1e-6)
     assert choose(Task(split, 0.25, 0.75), {}).weights[8] == 0.25  # the least of equals
     assert choose(Task(split), {}) is None
+
+
+def test_a_new_item_is_an_average_one_where_features_tell_of_it():
+    sequences = jaxrec.data.Sequences.from_histories({"u": "1213", "v": "1324"})
+    split = jaxrec.data.splits.leave_one_out(sequences)  # 1213 and 13 are trained on
+    with_features = choose(Task(split, 0.5, features=("text",)), {})
+    known = np.log([3, 2, 2])
+    np.testing.assert_allclose(
+        with_features.log_counts, [0, *known, known.mean()], rtol=1e-6
+    )
+    wanted = 0.5 * (np.array([*known, known.mean()]) - known.mean())
+    np.testing.assert_allclose(with_features.bias(), [0, *wanted], atol=1e-6)
+    without = choose(Task(split, 0.5), {})
+    np.testing.assert_allclose(without.log_counts, [0, *known, 0], rtol=1e-6)
+    assert without.bias()[4] == without.bias()[1:].min() < -0.3
 
 
 @pytest.mark.parametrize("weight", [0.0, -1.0, float("inf"), float("nan"), "a"])
@@ -164,8 +181,8 @@ def test_files_that_are_damaged_or_of_other_items(tmp_path):
     popularity_prior.save(tmp_path, prior)
     again = popularity_prior.load(tmp_path, 3)
     assert again.weights == prior.weights and again.weight() == 0.5
-    np.testing.assert_array_equal(again.bias(), [0, 0.5, 1, 1.5])
-    np.testing.assert_array_equal(again.of_size(4).bias(), [0, 0.25, 0.5, 0.75])
+    np.testing.assert_array_equal(again.bias(), [0, -0.5, 0, 0.5])
+    np.testing.assert_array_equal(again.of_size(4).bias(), [0, -0.25, 0, 0.25])
     with pytest.raises(ValueError, match=r"npz: log_counts is \(4,\), not of 5 items"):
         popularity_prior.load(tmp_path, 5)
     path = tmp_path / PRIOR_FILE
