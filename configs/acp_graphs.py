@@ -19,13 +19,14 @@ and 27, jax 0.10.2; AMI, ± is one standard error over graphs:
     sbm             60 graphs (`--only sbm`): one posterior sample .815 ± .026, the
                     best of 32 .863 ± .026, their consensus .871 ± .028; Leiden .423,
                     Bethe Hessian with the true number of blocks .512
-    symmetric       8 graphs of 1,000 nodes (`--only threshold`), maxami of 128
+    symmetric       8 graphs of 1,000 nodes (`--only threshold`), refined from 128
                     samples: two blocks, mean degree 6, at signal-to-noise ratios of .5,
-                    1.5, 2, 3, 5 .000, .188, .422, .709, .949; four, degree 12, .010,
-                    .230, .459, .742, .938; spectral with the true number .001, .134,
-                    .384, .707, .952 and .014, .261, .481, .750, .942; the consensus is
-                    one block up to 2. To step 2,320 of 6,000 on an H200, then on to
-                    2,900 on the CPU; best step 2,500
+                    1.5, 2, 3, 5 .000, .240, .483, .748, .960; four, degree 12, .000,
+                    .355, .616, .826, .962; their maxami .000, .188, .422, .709, .949
+                    and .010, .230, .460, .742, .938; spectral with the true number
+                    .001, .134, .385, .707, .952 and .014, .261, .481, .750, .942; the
+                    consensus is one block up to 2. To step 2,320 of 6,000 on an H200,
+                    then on to 2,900 on the CPU; best step 2,500
     networks        256 graphs of its generator, many of which tell nothing: one
                     posterior sample .524 ± .024; best step 8,000. Real networks, ten
                     seeds, consensus of 128 samples (`--only real`): karate .725,
