@@ -54,8 +54,8 @@ import common  # noqa: E402
 
 _PRIOR = {"popularity": (0.25, 0.5, 0.75, 1.0)}
 # Of beauty and toys, whose texts are key phrases. The prior is better on validation in
-# both, whitened texts in toys; beauty does not mind them, the smaller sizes of games2018
-# are worse with them.
+# all three, whitened texts in toys; beauty does not mind them, the smaller sizes of
+# games2018 are worse with them.
 _PHRASES = {"text_dim": 512, "whitened": True, **_PRIOR}
 # Optimiser and schedule are the paper's but for the learning rate, the number of
 # steps, the sampled softmax of the larger catalogues and the weights of the sizes there

@@ -119,7 +119,7 @@ def target_ranks(
     Args:
         hidden: (b, d) outputs of the model.
         table: (v, d) item embeddings, row 0 padding.
-        bias: (v,).
+        bias: (v,), or several (c, v), for which the product is made once.
         targets: (b,) int32, as for `score_ranks`.
         history: (b, h) int32, as for `score_ranks`.
         items: As for `score_ranks`.
@@ -130,7 +130,7 @@ def target_ranks(
             half the time of 2**24), else 2**27.
 
     Returns:
-        (b,) float32 0-based ranks.
+        (b,) float32 0-based ranks, or (b, c) with several biases.
 
     Raises:
         ValueError: As `score_ranks`.
@@ -147,14 +147,18 @@ def target_ranks(
             precision=jax.lax.Precision.HIGHEST,
             preferred_element_type=jnp.float32,
         )
-        return score_ranks(
-            scores + bias,
-            block_targets,
-            block_history,
-            items=items,
-            ties=ties,
-            repeat_targets=repeat_targets,
-        )
+        ranks = [
+            score_ranks(
+                scores + one,
+                block_targets,
+                block_history,
+                items=items,
+                ties=ties,
+                repeat_targets=repeat_targets,
+            )
+            for one in jnp.atleast_2d(bias)
+        ]
+        return ranks[0] if bias.ndim == 1 else jnp.stack(ranks, 1)
 
     blocks = blocks_for(b, v, max_scores)
     return map_blocks(block_ranks, blocks, hidden, targets, history)
@@ -178,7 +182,7 @@ def rank_cases(
     bucket: bool = True,
     max_scores: int | None = None,
     sharding: NamedSharding | None = None,
-) -> Ranks:
+) -> Ranks | list[Ranks]:
     """Ranks the targets of a part of a split; only the ranks leave the device.
 
     Pass the same function objects at every call: `hidden_fn` and `score_fn` are called
@@ -192,7 +196,9 @@ def rank_cases(
         hidden_fn: (params, ids (b, t) int32 left padded) -> (b, d), the output behind
             the last item. With `bucket`, t varies and must not matter to it, as is so
             where padding leaves no trace or positions count from the end.
-        table_fn: params -> (table (v, d), bias (v,)), v > items. Called once.
+        table_fn: params -> (table (v, d), bias (v,)), v > items. Called once. Under
+            several biases (c, v) targets are ranked at the price of little more than
+            one.
         score_fn: (params, hidden (b, d)) -> (b, v), for models whose scores are not one
             product, in place of `table_fn`.
         window: Most items the model sees.
@@ -210,7 +216,7 @@ def rank_cases(
             Works across processes; each must make the same call.
 
     Returns:
-        Ranks in the order of the cases.
+        Ranks in the order of the cases; a list of them with several biases.
 
     Raises:
         ValueError: An argument is none of the accepted values, the part has no cases,
@@ -250,7 +256,10 @@ def rank_cases(
             )
         numbers.append(some.cases)
         ranks.append(rank)
-    return Ranks(cases.user, in_case_order(numbers, ranks))
+    found = in_case_order(numbers, ranks)
+    if found.ndim == 1:
+        return Ranks(cases.user, found)
+    return [Ranks(cases.user, rank) for rank in found.T]
 
 
 def whose_and_when(
@@ -278,9 +287,11 @@ def gathered(sharding: NamedSharding | None) -> NamedSharding | None:
 
 
 def in_case_order(numbers: list[np.ndarray], ranks: list[jax.Array]) -> np.ndarray:
-    """(n,) float64 ranks by number of the case, without the batches' padding rows."""
-    result = np.zeros(sum(map(len, numbers)))
-    for chosen, rank in zip(numbers, jax.device_get(ranks), strict=True):
+    """(n,) or (n, c) float64 ranks by number of the case, without the batches' padding
+    rows."""
+    ranks = jax.device_get(ranks)
+    result = np.zeros((sum(map(len, numbers)), *ranks[0].shape[1:]))
+    for chosen, rank in zip(numbers, ranks, strict=True):
         result[chosen] = rank[: len(chosen)]
     return result
 

@@ -53,10 +53,12 @@ def choose(task: RankingTask, params: Any) -> PopularityPrior | None:
         # The whole model is not cut: it was compiled before.
         whole = not size or size == task.sizes[-1][0]
         of_size, own = (task, params) if whole else task.at_size(params, size)
-        values = {}
-        for weight in tried:
-            bias = PopularityPrior(logs, {size: weight}).bias(size)
-            values[weight] = of_size.leaning(bias).evaluate(own, "valid")[monitor]
+        biases = [PopularityPrior(logs, {size: each}).bias(size) for each in tried]
+        ranks = of_size.leaning(np.stack(biases)).rank(own, "valid")
+        values = {
+            weight: of_size.leaning(bias).evaluate(own, "valid", each)[monitor]
+            for weight, bias, each in zip(tried, biases, ranks, strict=True)
+        }
         weights[size] = max(values, key=values.get)
         logging.info(
             "Popularity prior%s, valid %s by weight: %s; takes %g",

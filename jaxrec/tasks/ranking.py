@@ -126,7 +126,8 @@ class RankingTask(abc.ABC):
         return other, small
 
     def leaning(self, prior: np.ndarray | None) -> "RankingTask":
-        """The task that ranks by scores with `prior` (items + 1,) added to them."""
+        """The task that ranks by scores with `prior` (items + 1,) added to them; `rank`
+        with each of several (c, items + 1)."""
         other = copy.copy(self)
         other._functions = self._functions  # What they compile, they compile once.
         other.prior = prior
@@ -222,8 +223,9 @@ class RankingTask(abc.ABC):
             is_split=self.mesh.shape["model"] > 1,
         )
 
-    def rank(self, params, part: str) -> Ranks:
-        """Where the targets of a part stand among all items, one rank per case."""
+    def rank(self, params, part: str) -> Ranks | list[Ranks]:
+        """Where the targets of a part stand among all items, one rank per case; a list
+        where it leans on several priors."""
         options = self.config["eval"]
         return rank_cases(
             params,
@@ -269,7 +271,9 @@ class RankingTask(abc.ABC):
         table, bias = self.model.head(params, self.cfg)
         if self.prior is None:
             return table, bias
-        return table, bias + np.pad(self.prior, (0, len(bias) - len(self.prior)))
+        room = len(bias) - self.prior.shape[-1]
+        several = [(0, 0)] * (self.prior.ndim - 1)
+        return table, bias + np.pad(self.prior, [*several, (0, room)])
 
     @functools.cached_property
     def _functions(self) -> dict[str, Any]:

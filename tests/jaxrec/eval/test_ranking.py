@@ -47,6 +47,17 @@ def test_ranks_are_those_of_a_sort(ties, repeat_targets):
     )
 
 
+def test_several_biases_rank_as_one_by_one():
+    hidden, table, bias, targets, history = problem()
+    several = np.stack([bias, -bias, bias[::-1]])
+    options = dict(ties="expected", max_scores=41 * 5)
+    got = target_ranks(hidden, table, several, targets, history, **options)
+    assert got.shape == (23, 3)
+    for column, one in zip(got.T, several, strict=True):
+        expected = target_ranks(hidden, table, one, targets, history, **options)
+        np.testing.assert_array_equal(column, expected)
+
+
 @pytest.mark.parametrize("rows", [0, 1, 5, 12, 22])
 def test_blocks_of_rows_change_nothing(rows):
     arrays = problem()
@@ -236,6 +247,25 @@ def test_cases_rank_as_one_by_one(part, mask, bucket, repeat_targets):
     )
     np.testing.assert_array_equal(result.rank, expected)
     np.testing.assert_array_equal(result.user, getattr(SPLIT, part).user)
+
+
+def test_cases_rank_under_several_biases_as_under_each():
+    shifts = np.random.default_rng(0).integers(-3, 4, (3, len(parameters()["bias"])))
+    options = dict(window=WINDOW, batch=16, ties="expected")
+
+    def under(shift):
+        def head(params):
+            table, bias = table_fn(params)
+            return table, bias + shift
+
+        return rank_cases(parameters(), SPLIT, "test", hidden_fn, head, **options)
+
+    several = under(shifts)
+    assert len(several) == 3
+    for result, shift in zip(several, shifts, strict=True):
+        expected = under(shift)
+        np.testing.assert_array_equal(result.rank, expected.rank)
+        np.testing.assert_array_equal(result.user, expected.user)
 
 
 def test_users_of_the_cases_go_to_the_model():

@@ -49,8 +49,12 @@ class Task:
         other.size = size
         return other, params
 
-    def evaluate(self, params, part):
+    def rank(self, params, part):
         assert part == "valid"
+        return list(self.prior)
+
+    def evaluate(self, params, part, ranks):
+        np.testing.assert_array_equal(ranks, self.prior)
         # Of items with two training events and with one.
         weight = (self.prior[1] - self.prior[2]) / np.log(3 / 2)
         return {"ndcg@10": -abs(round(float(weight), 4) - self.best[self.size])}
