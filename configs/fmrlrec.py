@@ -22,9 +22,9 @@ default. Figures of the two are not to be compared. `configs/lrurec.py:beauty
 Test Recall@10 / NDCG@10 of width 128 with built-in features of texts (no images); CPU
 (Intel Xeon), 2026-11-26, jax 0.10.2; ± over users, for several seeds over these too.
 Beside it LRURec of the same width under the same protocol, and what fMRLRec is better
-by, with the 95 % interval over users (and seeds). beauty and toys (2026-11-27) with
-whitened texts and a popularity prior, LRURec without (with one .0862 / .0428 and
-.0933 / .0462).
+by, with the 95 % interval over users (and seeds). beauty, toys and games2018
+(2026-11-27) with a popularity prior, LRURec without (with one .0862 / .0428, .0933 /
+.0462 and .1005 / .0481).
 
     synthetic      .3374 ± .0067 / .1770 ± .0041 at width 64, 82 % / 77 % of the best
                    possible (LRURec .3688 / .2009); settings chosen on this test split
@@ -38,9 +38,9 @@ whitened texts and a popularity prior, LRURec without (with one .0862 / .0428 an
                    by .0048 (.0013 to .0083) / .0077 (.0060 to .0093). Published, 1024
                    wide: .0956 / .0552, with texts alone .0927 / .0503; LRURec there
                    .0901 / .0463
-    games2018      .0981 ± .0013 / .0473 ± .0007, seed 42; LRURec .0963 / .0445; by
-                   .0017 (-.0006 to .0040) / .0028 (.0017 to .0039); 2026-11-27, best
-                   steps 3,500 and 3,000 of 8,000
+    games2018      .1046 ± .0014 / .0525 ± .0008, seeds 42 and 43; LRURec .0998 / .0462
+                   (4,000 steps too); by .0048 (.0026 to .0070) / .0063 (.0053 to
+                   .0073)
     yelp           not yet run
 """
 
