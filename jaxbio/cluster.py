@@ -10,9 +10,10 @@ GML, GraphML, or a file with an edge per line. Written are
     answer/labels.csv     of each point or node the cluster, and how probably it goes
                           with the others there: in the partition that is nearest to
                           all samples (--estimate=consensus), for weak structure in that
-                          of most expected mutual information (maxami), in the most
-                          probable sample (topk), or, with the model symmetric, in what
-                          belief propagation makes of the samples (refined)
+                          of most expected mutual information (maxami), or in the most
+                          probable sample (topk). With the model symmetric and a graph
+                          within its reach also in what belief propagation makes of the
+                          samples (refined), and then how probably it is in its block
     answer/samples.npz    labels (S, n), log_prob (S,), coclustering (n, n), clusters
     answer/answer.png     samples side by side, co-clustering, number of clusters
 

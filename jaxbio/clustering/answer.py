@@ -90,13 +90,14 @@ def _answer(
     _, first = np.unique(drawn.labels[order], axis=0, return_index=True)
     best = order[np.sort(first)]
     shared = together(drawn.labels)
-    sure, kind = None, estimate
+    sure, kind, how_far = None, estimate, ""
     if estimate == "topk":
         labels, kind = drawn.labels[best[0]], "most probable"
     elif estimate == "refined":
-        labels, marginals, _, evidence = model.refine(data, drawn.labels)
-        sure = marginals.max(1)
-        kind = f"refined, of {evidence:.1f} nats of evidence,"
+        labels, marginals, _, evidence = model.refine(data, drawn.labels, shared)
+        if labels.max():
+            sure = marginals.max(1)
+            how_far = f" ({evidence:.1f} nats more probable than one)"
     else:
         labels = MEANS[estimate](drawn.labels, shared)
     counts = np.bincount(drawn.labels.max(1) + 1) / len(drawn.labels)
@@ -114,7 +115,7 @@ def _answer(
     told = (
         f"{len(labels)} {what}s, {samples} samples, {len(best)} distinct\n"
         f"clusters and their probability: {numbers}\n"
-        f"the {kind} has {found}, in {out / 'labels.csv'}"
+        f"the {kind} has {found}{how_far}, in {out / 'labels.csv'}"
     )
     if estimate == "consensus" and not labels.max() and counts[1] < 0.5:
         weak = "refined" if model.refines else "maxami"

@@ -43,8 +43,9 @@ class Samples(NamedTuple):
 class AttentiveClustering:
     """Clusters data with a trained clustering process.
 
-    All methods take one data set, or a list or tuple of data sets of any sizes, which
-    are then answered together, with a list of answers. A data set is what the model's
+    All methods but `refine` and `fit_predict_in_parts` take one data set, or a list or
+    tuple of data sets of any sizes, which are then answered together, with a list of
+    answers. A data set is what the model's
     generator module takes: of points a table (n, d) of numbers.
 
     Programs are compiled for sizes that are powers of two, up to 4,096 points; a set is
@@ -121,7 +122,8 @@ class AttentiveClustering:
           key: a seed or a key.
 
         Raises:
-          ValueError: unknown mode, no sample, or data that the model cannot take.
+          ValueError: unknown mode, one that is not of this model, no sample, or data
+            that the model cannot take.
         """
         if mode not in ESTIMATES:
             raise ValueError(f"mode: want one of {', '.join(ESTIMATES)}, got {mode!r}")
@@ -153,16 +155,19 @@ class AttentiveClustering:
                 f"this one was trained on {kind}"
             )
 
-    def refine(self, graph: Any, labels: np.ndarray) -> Refined:
+    def refine(
+        self, graph: Any, labels: np.ndarray, shared: np.ndarray | None = None
+    ) -> Refined:
         """The blocks of a graph by the likelihood of what the model was trained on.
 
-        Samples say in how many blocks to begin, and how; belief propagation, which has
-        no equal in sparse graphs of equal blocks, goes on from there (see
-        `jaxbio.clustering.graphs.propagation`).
+        Belief propagation (`jaxbio.clustering.graphs.propagation`) is begun in 2, 3, ..
+        blocks, up to the most of the training, each time in those that how often nodes
+        are together in samples shows; its evidence decides between them.
 
         Args:
-          graph: a data set of n nodes.
+          graph: one graph, of n nodes.
           labels: (S, n) integers, samples of it.
+          shared: (n, n), `jaxbio.clustering.consensus.together` of them, if known.
 
         Raises:
           ValueError: a model of anything but equal blocks, or labels of another length.
@@ -171,7 +176,8 @@ class AttentiveClustering:
         generator, cfg = self._kept.generator, self._kept.data_cfg
         n = generator.size_of(graph)
         rows = as_rows(labels, n)
-        starts = spectral(together(rows), cfg.max_clusters) if n > 2 else []
+        shared = together(rows) if shared is None else shared
+        starts = spectral(shared, cfg.max_clusters) if n > 2 else []
         return generator.refine(graph, starts)
 
     def fit_predict_in_parts(

@@ -127,7 +127,8 @@ def test_blocks_refined(block_model, graph_model, tmp_path, capsys):
     sure = [float(row.split(",")[2]) for row in rows]
     np.testing.assert_allclose(sure, found.marginals.max(1), atol=1e-4)
     told = capsys.readouterr().out
-    assert f"the refined, of {found.evidence:.1f} nats of evidence, has" in told
+    nats = f"({found.evidence:.1f} nats more probable than one), in"
+    assert f"the refined has 2 clusters {nats}" in told
 
 
 def test_how_far_it_is_can_be_read_in_a_file(graph_model, tmp_path):

@@ -1,10 +1,10 @@
 """Belief propagation in the symmetric block model.
 
 What is sent from node i to a neighbour j is how probably i is in each block when j is
-not looked at. Where graphs have few short loops, as sparse ones of the model do, this
-is exact, so that no method finds more of the blocks (Decelle, Krzakala, Moore and
-Zdeborova, Physical Review E 84, 2011). It finds what it was begun near: samples of a
-trained model tell in how many blocks to begin, and how.
+not looked at. Where graphs have few short loops, as large sparse ones of the model do,
+that is nearly exact, and thought to be the best that can be done in reasonable time
+(Decelle, Krzakala, Moore and Zdeborova, Physical Review E 84, 2011). It finds what it
+was begun near.
 
 Blocks have the same size here, as in `jaxbio.clustering.graphs.symmetric_sbm`, where
 that paper has a field that pulls them apart. That field, taken at all nodes at once,
@@ -24,10 +24,14 @@ from jaxbio.clustering.graphs.inputs import as_graph
 from jaxbio.clustering.partitions import canonical
 
 _SURE = 0.8  # of a node's block in the beginning
+# The share of edges inside begins this much farther from that of no blocks than can be
+# seen, or more: below, all that is sent fades before the share is learned.
+_VISIBLE = 1.2
+_SHARES = 1e-3, 1 - 1e-3
 _STEPS = 200
 _STILL = 1e-4  # mean change of what is sent, at which it ends
 _BALANCING = 10
-_LEAST = 1e-6  # of a probability relative to that without blocks
+_LEAST = 1e-6  # share of a block
 
 
 class Refined(NamedTuple):
@@ -55,8 +59,8 @@ def refine(graph: Any, starts: Sequence[np.ndarray]) -> Refined:
       starts: partitions (n,) to begin at, int from 0, each into as many blocks as are
         to be found. One block has no evidence, and is taken unless another has more
         than log(m) / 2 nats, the price of the learned share by the BIC. Of a start
-        from which nothing settles (too many blocks, mostly) the evidence means nothing;
-        it is looked at only if that is so of all.
+        from which nothing settles (too many blocks, mostly) the evidence means little;
+        it is looked at only if none that settles has enough.
     """
     graph = as_graph(graph)
     n, m = len(graph), len(graph.edges)
@@ -70,18 +74,20 @@ def refine(graph: Any, starts: Sequence[np.ndarray]) -> Refined:
     for row, start in zip(rows, starts, strict=True):
         row[:n] = start
     found = jax.device_get(_propagate(ends, real, rows, n, most))
-    settled = found.still if found.still.any() else ~found.still
-    best = int(np.argmax(np.where(settled, found.evidence, -np.inf)))
-    evidence = float(found.evidence[best])
-    if not evidence > np.log(m) / 2:
+    enough = found.evidence > np.log(m) / 2
+    if not enough.any():
         return none
+    settled = enough & found.still
+    taken = settled if settled.any() else enough
+    best = int(np.argmax(np.where(taken, found.evidence, -np.inf)))
     blocks = int(starts[best].max()) + 1
     marginals = found.marginals[best, :n, :blocks]
     raw = marginals.argmax(1)
     labels = canonical(raw[None])[0]
     order = [raw[np.argmax(labels == new)] for new in range(labels.max() + 1)]
     order += [old for old in range(blocks) if old not in order]  # nobody's likeliest
-    return Refined(labels, marginals[:, order], float(found.inside[best]), evidence)
+    told = float(found.inside[best]), float(found.evidence[best])
+    return Refined(labels, marginals[:, order], *told)
 
 
 class _State(NamedTuple):
@@ -126,7 +132,7 @@ def _from_one(ends, real, n, most, start):
     def gathered(state):
         """What each message tells its target, and all of them together."""
         same, other = rates(state.inside)
-        told = jnp.log(jnp.maximum(other + (same - other) * state.sent, _LEAST))
+        told = jnp.log(other + (same - other) * state.sent)
         return told, jax.ops.segment_sum(told, target, len(start))
 
     def balanced(total, weight):
@@ -146,7 +152,7 @@ def _from_one(ends, real, n, most, start):
         """The share of edges inside blocks; and the odds of every edge."""
         same, other = rates(inside)
         agree = pairs(sent)
-        odds = jnp.maximum(other + (same - other) * agree, _LEAST)
+        odds = other + (same - other) * agree
         return jnp.mean(same * agree / odds, where=real), odds
 
     def sweep(state):
@@ -157,18 +163,23 @@ def _from_one(ends, real, n, most, start):
         change = jnp.mean(jnp.abs(fresh - state.sent).sum(-1), where=there) / blocks
         sent = (state.sent + fresh) / 2
         share = (state.inside + learned(sent, state.inside)[0]) / 2
-        share = jnp.clip(share, 1e-3, 1 - 1e-3)
+        share = jnp.clip(share, *_SHARES)
         return _State(sent, weight, share, change, state.step + 1)
 
     def go_on(state):
         return (state.change > _STILL) & (state.step < _STEPS)
 
-    at = jnp.where(is_node, start, -1)[source]
-    guess = _SURE * (at[:, None] == jnp.arange(most)) + (1 - _SURE) / blocks
+    guess = _SURE * (start[source][:, None] == jnp.arange(most)) + (1 - _SURE) / blocks
     sent = jnp.where(is_block, guess, 0)
     agree = jnp.sum(pairs(sent), where=real) / edges
+    # The share in which blocks are just visible (Kesten and Stigum) is at a distance of
+    # this from that of no blocks, 1 / blocks.
+    least = _VISIBLE * (1 - 1 / blocks) / jnp.sqrt(2 * edges / n)
+    more = jnp.maximum(agree, 1 / blocks + least)
+    inside = jnp.where(agree > 1 / blocks, more, jnp.minimum(agree, 1 / blocks - least))
+    inside = jnp.clip(inside, *_SHARES)
     zero = jnp.zeros(most)
-    state = _State(sent, zero, agree, jnp.float32(1), jnp.int32(0))
+    state = _State(sent, zero, inside, jnp.float32(1), jnp.int32(0))
     state = jax.lax.while_loop(go_on, sweep, state)
     _, total = gathered(state)
     weight = balanced(total, state.weight)
@@ -176,7 +187,6 @@ def _from_one(ends, real, n, most, start):
     of_nodes = jax.nn.logsumexp(logits, axis=-1) - jnp.log(blocks)
     _, odds = learned(state.sent, state.inside)
     evidence = jnp.sum(of_nodes, where=is_node) - jnp.sum(jnp.log(odds), where=real)
-    still = state.change <= _STILL
     still = state.change <= _STILL
     return _Found(probabilities(total - weight), state.inside, evidence, still)
 

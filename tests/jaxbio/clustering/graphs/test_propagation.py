@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from jaxbio.clustering.graphs import symmetric_sbm
+from jaxbio.clustering.graphs import propagation, symmetric_sbm
 from jaxbio.clustering.graphs.graph import from_pairs
 from jaxbio.clustering.graphs.propagation import refine
 from jaxbio.clustering.metrics import adjusted_mutual_info, adjusted_rand
@@ -40,6 +40,10 @@ def restated(graph, start, sweeps=200):
     }
     pairs = [tuple(pair) for pair in graph.edges.tolist()]
     inside = np.mean([sent[i, j] @ sent[j, i] for i, j in pairs])
+    least = 1.2 * (1 - 1 / k) / np.sqrt(2 * len(pairs) / n)
+    more = inside > 1 / k
+    inside = max(inside, 1 / k + least) if more else min(inside, 1 / k - least)
+    inside = np.clip(inside, 1e-3, 1 - 1e-3)
     weight = np.zeros(k)
 
     def normal(logits):
@@ -118,6 +122,49 @@ def test_evidence_tells_the_number_of_blocks(blocks):
     found = refine(graph, starts)
     assert found.marginals.shape == (600, blocks)
     assert adjusted_rand(truth, found.labels) > 0.8
+
+
+@pytest.mark.parametrize(
+    ("evidence", "still", "blocks"),
+    [
+        ((3.0, 1.0), (True, True), 1),  # log(1,000) / 2 is 3.5
+        ((4.0, 3.0), (True, True), 2),
+        ((4.0, 5.0), (True, True), 3),
+        ((4.0, 9.0), (True, False), 2),
+        ((3.0, 9.0), (True, False), 3),
+        ((9.0, 8.0), (False, False), 2),
+        ((3.0, 2.0), (False, False), 1),
+        ((float("nan"), 4.0), (False, True), 3),
+    ],
+)
+def test_what_settles_is_taken_if_it_has_evidence(monkeypatch, evidence, still, blocks):
+    graph, truth = blocks_of(300, 3, 10.0, 5.0)
+    graph = from_pairs(graph.nodes, graph.edges[:1000])
+    starts = [truth % 2, truth]
+    marginals = [np.eye(3)[start] for start in starts]
+
+    def propagate(ends, real, rows, n, most):
+        padded = np.pad(marginals, ((0, 0), (0, rows.shape[1] - n), (0, 0)))
+        numbers = np.array([0.7, 0.6]), np.array(evidence), np.array(still)
+        return propagation._Found(padded, *numbers)
+
+    monkeypatch.setattr(propagation, "_propagate", propagate)
+    found = refine(graph, starts)
+    assert found.marginals.shape == (300, blocks)
+    wanted = (
+        (0.0, 1.0) if blocks == 1 else (evidence[blocks - 2], (0.7, 0.6)[blocks - 2])
+    )
+    assert (found.evidence, found.inside) == wanted
+
+
+@pytest.mark.parametrize(("blocks", "degree"), [(2, 6.0), (4, 12.0)])
+def test_a_start_half_of_which_is_drawn_does_as_well_as_the_truth(blocks, degree):
+    """Near the threshold, where all fades that begins too far down."""
+    graph, truth = blocks_of(1000, blocks, degree, 2.0)
+    best = refine(graph, [truth])
+    found = refine(graph, [shaken(truth, 0.5)])
+    assert found.evidence == pytest.approx(best.evidence, abs=0.1)
+    assert adjusted_mutual_info(best.labels, found.labels) > 0.95
 
 
 @pytest.mark.parametrize("blocks", [2, 4])
