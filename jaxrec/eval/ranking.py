@@ -125,9 +125,10 @@ def target_ranks(
         items: As for `score_ranks`.
         ties: As for `score_ranks`.
         repeat_targets: As for `score_ranks`.
-        max_scores: Most scores held at once, though never less than one row of v. By
-            default 2**21 on CPU, where a block should stay in the cache (57,000 items:
-            half the time of 2**24), else 2**27.
+        max_scores: Most scores held at once, though never less than one row of v, and
+            for each of several biases as many again. By default 2**21 on CPU, where a
+            block should stay in the cache (57,000 items: half the time of 2**24), else
+            2**27.
 
     Returns:
         (b,) float32 0-based ranks, or (b, c) with several biases.

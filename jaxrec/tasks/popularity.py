@@ -55,10 +55,12 @@ def choose(task: RankingTask, params: Any) -> PopularityPrior | None:
         of_size, own = (task, params) if whole else task.at_size(params, size)
         biases = [PopularityPrior(logs, {size: each}).bias(size) for each in tried]
         ranks = of_size.leaning(np.stack(biases)).rank(own, "valid")
-        values = {
-            weight: of_size.leaning(bias).evaluate(own, "valid", each)[monitor]
-            for weight, bias, each in zip(tried, biases, ranks, strict=True)
-        }
+        values = {}
+        for weight, bias, each in zip(tried, biases, ranks, strict=True):
+            figures = each.summary()
+            if monitor not in figures:  # of sampled candidates
+                figures = of_size.leaning(bias).evaluate(own, "valid", each)
+            values[weight] = figures[monitor]
         weights[size] = max(values, key=values.get)
         logging.info(
             "Popularity prior%s, valid %s by weight: %s; takes %g",

@@ -1,4 +1,5 @@
 import dataclasses
+import itertools
 
 import jax
 import jax.numpy as jnp
@@ -374,13 +375,19 @@ def test_sharded_rows_and_a_sharded_padded_table_give_the_same_ranks():
             params["bias"], jax.sharding.NamedSharding(mesh, axes("model"))
         ),
     }
-    for max_scores in (None, 36 * 8):
+
+    def several(params):
+        table, bias = table_fn(params)
+        return table, bias + np.zeros((2, 1), np.float32)
+
+    expected = expected_ranks("test", "all", ties="expected")
+    for head, max_scores in itertools.product((table_fn, several), (None, 36 * 8)):
         result = rank_cases(
             params,
             SPLIT,
             "test",
             hidden_fn,
-            table_fn,
+            head,
             window=WINDOW,
             batch=32,
             mask="all",
@@ -388,9 +395,8 @@ def test_sharded_rows_and_a_sharded_padded_table_give_the_same_ranks():
             max_scores=max_scores,
             sharding=rows,
         )
-        np.testing.assert_array_equal(
-            result.rank, expected_ranks("test", "all", ties="expected")
-        )
+        for one in [result] if head is table_fn else result:
+            np.testing.assert_array_equal(one.rank, expected)
 
 
 @pytest.mark.parametrize(
