@@ -60,8 +60,8 @@ All of ml100k in one run with --config.study.workers=2: 1 h 51 min on two cores.
 Larger sets, CPU (Intel Xeon), 2026-11-27, jax 0.10.2; AR - AE in NDCG@10; in brackets
 what the study has. *: AR on one NVIDIA H200, bfloat16 products, jax 0.11.2 (`python -m
 benchmarks.on_gpu --only ml1m-ce-ar`); the interval is of AE's five seeds against AR's
-seed 42 on the CPU, .3220 / .1893. With AR's dropout, .2, AE had .2326 / .1240 on that
-H200, .0632 (.0564 to .0700) less:
+seed 42 on the CPU, .3220 / .1893, the per cent of the H200's five. With AR's dropout,
+.2, AE had .2326 / .1240 on that H200, .0632 (.0564 to .0700) less:
 
     ml1m, ce *      AE .2628 ± .0027 / .1409 ± .0021 (.2606 / .1301), AR .3179 ± .0014 /
                     .1872 ± .0012 (.3089 / .1638); .0483 (.0413 to .0553), +33 % (+26 %)

@@ -154,8 +154,8 @@ def evaluation(**overrides) -> dict:
         "max_users": 0,  # rank only this many targets a part, drawn at random; 0 is all
         "sampled_negatives": 0,  # also rank among this many; 0 does not
         "floors": True,
-        # Weights of log(1 + training events of an item), added to its score, to be
-        # tried on validation beside 0; () tries none.
+        # Weights of log(1 + training events of an item) less its average, added to the
+        # score, to be tried on validation beside 0; () tries none.
         "popularity": (),
         **overrides,
     }
