@@ -21,8 +21,8 @@ and 27, jax 0.10.2; AMI, ± is one standard error over graphs:
                     Bethe Hessian with the true number of blocks .512
     symmetric       8 graphs of 1,000 nodes (`--only threshold`), refined from 128
                     samples: two blocks, mean degree 6, at signal-to-noise ratios of .5,
-                    1.5, 2, 3, 5 .000, .240, .483, .748, .960; four, degree 12, .000,
-                    .355, .616, .826, .962; their maxami .000, .188, .422, .709, .949
+                    1.5, 2, 3, 5 .000, .262, .483, .748, .960; four, degree 12, .000,
+                    .381, .616, .826, .962; their maxami .000, .188, .422, .709, .949
                     and .010, .230, .460, .742, .938; spectral with the true number
                     .001, .134, .385, .707, .952 and .014, .261, .481, .750, .942; the
                     consensus is one block up to 2. To step 2,320 of 6,000 on an H200,
