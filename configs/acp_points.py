@@ -39,7 +39,10 @@ jax 0.10.2; ± is one standard error over sets:
     crp2d-tau4, ncp 256 sets (`--model crp2d-tau4/ncp=runs/ncp`, 2026-11-27), best step
                     10,000: 1.02 ± .10 nats where ACP has .98 ± .10, .042 more (95 %:
                     .008 to .076); AMI of one sample .033 less (-.018 to .084)
-    @paper, acp_s   not yet run
+    crp2d-tau4, acp_s   the same (`--model crp2d-tau4/acp_s=runs/acp_s`): 1.00 ± .10
+                    nats, .018 more (-.018 to .054); AMI of one sample .036 less (-.006
+                    to .078)
+    @paper          not yet run
 """
 
 import os
